@@ -1,0 +1,1 @@
+"""The domain of esap-batch: pure Python, no Airflow, no network."""

@@ -1,0 +1,166 @@
+"""Jobs of one run at one facility, and the protocol every back end speaks.
+
+The dictionary form of a `Batch` (`Batch.document`) is what `runner/esap_runner.py` reads on the worker node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+GROUP_LENGTH = 32  # DIRAC's JobGroup column
+BATCH_SCHEMA = 1
+_NAME = re.compile(r"^(?P<group>.+)-(?P<index>\d{5})-(?P<attempt>\d{2})$")
+
+
+class JobState(StrEnum):
+    """State of one job, the same for every back end."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    LOST = "LOST"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+    @property
+    def is_failure(self) -> bool:
+        return self.is_terminal and self is not JobState.DONE
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that the runner fetches into the job's directory before the payload starts.
+
+    `size` in bytes; `adler32` as eight hex digits, as Rucio has it.
+    """
+
+    name: str
+    lfn: str
+    size: int
+    adler32: str
+    pfn: str = ""
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """A file that the payload must write.
+
+    `validator` is a command run in the job's directory that prints one JSON report.
+    """
+
+    name: str
+    lfn: str
+    validator: tuple[str, ...] = ()
+    pfn: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may use: wall clock in seconds, memory and scratch disk in MB."""
+
+    wall_time_s: int = 3600
+    memory_mb: int = 2000
+    disk_mb: int = 2000
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One job: a command, the small files it needs, its inputs, outputs and limits."""
+
+    index: int
+    command: tuple[str, ...]
+    files: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[InputFile, ...] = ()
+    outputs: tuple[OutputSpec, ...] = ()
+    limits: Limits = Limits()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All jobs of one task of one run.
+
+    `runtime` says how payloads start (facility's choice), `software` what they need, `site` where (back
+    end's name of the place), `job_type` the back end's accounting class.
+    """
+
+    group: str
+    jobs: tuple[JobSpec, ...]
+    runtime: Mapping[str, Any] = field(default_factory=lambda: {"type": "plain"})
+    software: tuple[Mapping[str, str], ...] = ()
+    site: str = ""
+    job_type: str = "User"
+
+    def document(self) -> dict[str, Any]:
+        """Give the JSON document that the runner reads (`batch.json` in the input sandbox)."""
+        body = asdict(self)
+        return {"schema": BATCH_SCHEMA, **{k: body[k] for k in ("group", "runtime", "software", "jobs")}}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One submission of one job, as the back end knows it."""
+
+    job_id: str
+    index: int
+    attempt: int
+    state: JobState
+    detail: str = ""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.index, self.attempt
+
+
+class JobBackend(Protocol):
+    """A workload management system (DIRAC, SLURM, ...), reached with one identity.
+
+    All methods may be called again at any time: they find what an earlier call did.
+    """
+
+    def submit(self, batch: Batch, attempts: Mapping[int, int]) -> list[Attempt]:
+        """Submit job `index` as attempt `attempts[index]` where it is not there yet; give all of them."""
+
+    def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
+        """Count submissions by state, for many batches in one call."""
+
+    def attempts(self, group: str) -> list[Attempt]:
+        """List every submission of a batch."""
+
+    def cancel(self, group: str) -> int:
+        """Kill what is not terminal; give how many that were."""
+
+    def reports(self, attempts: Sequence[Attempt]) -> dict[str, dict[str, Any]]:
+        """Fetch `job-report.json` of terminal jobs by job id; jobs that wrote none are left out."""
+
+    def clean_up(self, group: str) -> None:
+        """Free what the batch holds at the back end (sandboxes)."""
+
+
+def group_name(dag_id: str, run_id: str, task_id: str) -> str:
+    """Name a batch for ever by the task that owns it: the key that makes submission exactly-once."""
+    digest = hashlib.sha256("\n".join((dag_id, run_id, task_id)).encode()).hexdigest()
+    return f"esap-{digest[: GROUP_LENGTH - 5]}"
+
+
+def job_name(group: str, index: int, attempt: int) -> str:
+    """Name one submission of one job."""
+    return f"{group}-{index:05d}-{attempt:02d}"
+
+
+def parse_job_name(name: str) -> tuple[str, int, int]:
+    """Give group, index and attempt; ValueError when `job_name` did not make it."""
+    match = _NAME.match(name)
+    if match is None:
+        raise ValueError(f"not a job name of esap-batch: {name!r}")
+    return match["group"], int(match["index"]), int(match["attempt"])
