@@ -103,8 +103,34 @@ class Batch:
 
     def document(self) -> dict[str, Any]:
         """Give the JSON document that the runner reads (`batch.json` in the input sandbox)."""
-        body = asdict(self)
-        return {"schema": BATCH_SCHEMA, **{k: body[k] for k in ("group", "runtime", "software", "jobs")}}
+        return {k: v for k, v in self.journal().items() if k not in ("site", "job_type")}
+
+    def journal(self) -> dict[str, Any]:
+        """Give all of the batch as a JSON document, to submit some of it again later."""
+        return {"schema": BATCH_SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_journal(cls, document: Mapping[str, Any]) -> Batch:
+        """Read what `journal` wrote; ValueError for another version of it."""
+        if document.get("schema") != BATCH_SCHEMA:
+            raise ValueError(
+                f"schema of the batch journal = {document.get('schema')!r}: allowed {BATCH_SCHEMA}"
+            )
+        body = {k: v for k, v in document.items() if k != "schema"}
+        body["jobs"] = tuple(_job_of(job) for job in document["jobs"])
+        body["software"] = tuple(document["software"])
+        return cls(**body)
+
+
+def _job_of(document: Mapping[str, Any]) -> JobSpec:
+    body = dict(document)
+    body["command"] = tuple(document["command"])
+    body["inputs"] = tuple(InputFile(**one) for one in document["inputs"])
+    body["outputs"] = tuple(
+        OutputSpec(**{**one, "validator": tuple(one["validator"])}) for one in document["outputs"]
+    )
+    body["limits"] = Limits(**document["limits"])
+    return JobSpec(**body)
 
 
 @dataclass(frozen=True)

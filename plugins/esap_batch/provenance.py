@@ -1,0 +1,125 @@
+"""Provenance of a product as PROV-JSON.
+
+Source: W3C member submission "The PROV-JSON Serialization" (2013); the roles follow IVOA Provenance DM 1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from esap_batch.products import ProductFile
+
+PREFIX = {"esap": "https://projectescape.eu/esap-batch/prov#", "ctao": "https://www.ctao.org/prov#"}
+
+
+@dataclass(frozen=True)
+class BatchActivity:
+    """One batch of jobs as an activity. Times are ISO 8601 in UTC."""
+
+    group: str
+    step: str
+    facility: str
+    jobs: int
+    started: str
+    finished: str
+    runtime: str
+    software: tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Production:
+    """All that provenance says of a product."""
+
+    production_id: str
+    dataset: str
+    run: str
+    owner: str
+    service_version: str
+    steering: ProductFile
+    products: tuple[ProductFile, ...]
+    steps: tuple[BatchActivity, ...]
+
+
+def prov_json(production: Production) -> dict[str, Any]:
+    """Describe a production: the steps in their order, what they used, what came out, and for whom."""
+    steering, run = "esap:steering", f"esap:run/{production.production_id}"
+    owner = f"esap:user/{production.owner}"
+    document: dict[str, Any] = {
+        "prefix": dict(PREFIX),
+        "entity": {steering: _entity(production.steering), **_entities(production.products)},
+        "activity": {run: {"esap:dag_run": production.run, **_span(production.steps)}},
+        "agent": {
+            owner: {"prov:type": "prov:Person"},
+            "esap:esap-batch": {
+                "prov:type": "prov:SoftwareAgent",
+                "esap:version": production.service_version,
+            },
+        },
+        "used": {"_:used0": {"prov:activity": run, "prov:entity": steering}},
+        "wasGeneratedBy": {},
+        "wasAssociatedWith": {"_:run": {"prov:activity": run, "prov:agent": "esap:esap-batch"}},
+        "actedOnBehalfOf": {
+            "_:owner": {
+                "prov:delegate": "esap:esap-batch",
+                "prov:responsible": f"esap:user/{production.owner}",
+            }
+        },
+        "wasInformedBy": {},
+    }
+    last = _add_steps(document, production.steps, run, steering)
+    for n, product in enumerate(production.products):
+        document["wasGeneratedBy"][f"_:made{n}"] = {"prov:activity": last, "prov:entity": _id(product)}
+    return document
+
+
+def _add_steps(document: dict[str, Any], steps: Iterable[BatchActivity], run: str, steering: str) -> str:
+    before = run
+    for n, step in enumerate(steps):
+        activity = f"esap:batch/{step.group}"
+        document["activity"][activity] = {
+            "prov:startTime": step.started,
+            "prov:endTime": step.finished,
+            "esap:step": step.step,
+            "esap:facility": step.facility,
+            "esap:jobs": step.jobs,
+            "esap:runtime": step.runtime,
+        }
+        document["used"][f"_:used{n + 1}"] = {"prov:activity": activity, "prov:entity": steering}
+        document["wasInformedBy"][f"_:after{n}"] = {"prov:informed": activity, "prov:informant": before}
+        for software in step.software:
+            agent = f"esap:software/{software['name']}-{software['version']}"
+            document["agent"][agent] = {
+                "prov:type": "prov:SoftwareAgent",
+                **{f"esap:{k}": v for k, v in software.items() if v},
+            }
+            document["wasAssociatedWith"][f"_:with{n}-{software['name']}"] = {
+                "prov:activity": activity,
+                "prov:agent": agent,
+            }
+        before = activity
+    return before
+
+
+def _id(product: ProductFile) -> str:
+    return f"ctao:{product.lfn.lstrip('/')}"
+
+
+def _entity(product: ProductFile) -> dict[str, Any]:
+    entity = {"prov:label": product.name, "esap:lfn": product.lfn, "esap:size": product.size}
+    checksums = {"esap:adler32": product.adler32, "esap:sha256": product.sha256}
+    return entity | {k: v for k, v in checksums.items() if v}
+
+
+def _entities(products: Iterable[ProductFile]) -> dict[str, Any]:
+    return {_id(p): _entity(p) for p in products}
+
+
+def _span(steps: tuple[BatchActivity, ...]) -> dict[str, str]:
+    if not steps:
+        return {}
+    return {
+        "prov:startTime": min(s.started for s in steps),
+        "prov:endTime": max(s.finished for s in steps),
+    }

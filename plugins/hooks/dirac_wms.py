@@ -1,0 +1,283 @@
+"""DIRAC's workload management through DiracX, as a `JobBackend`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.hook import BaseHook
+
+from esap_batch.jobs import Attempt, Batch, JobState, job_name, parse_job_name
+from esap_batch.retries import duplicates
+from hooks.errors import BackendRefused, BackendUnavailable
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+    from diracx.client.aio import AsyncDiracClient
+    from diracx.client.sync import SyncDiracClient
+
+SYSTEM = "DiracX"
+JOBS_PER_POST = 20  # DiracX's own limit on submit_jdl_jobs
+POSTS_IN_FLIGHT = 4
+SANDBOXES_IN_FLIGHT = 16
+ROWS_PER_PAGE = 10_000  # DiracX's own limit on a search
+SERVER_FAULT = 500
+
+# DIRAC's job state machine. A status that is not here counts as running: it may still change, and it must
+# never pass for success.
+STATES: Mapping[str, JobState] = {
+    "Submitting": JobState.QUEUED,
+    "Received": JobState.QUEUED,
+    "Checking": JobState.QUEUED,
+    "Staging": JobState.QUEUED,
+    "Scouting": JobState.QUEUED,
+    "Waiting": JobState.QUEUED,
+    "Matched": JobState.QUEUED,
+    "Rescheduled": JobState.QUEUED,
+    "Running": JobState.RUNNING,
+    "Stalled": JobState.RUNNING,
+    "Completing": JobState.RUNNING,
+    "Completed": JobState.RUNNING,
+    "Done": JobState.DONE,
+    "Failed": JobState.FAILED,
+    "Killed": JobState.CANCELLED,
+    "Deleted": JobState.LOST,
+}
+OUTPUT_SANDBOX = ("std.out", "std.err", "payload.log", "job-report.json")
+# `[` freezes the server's ClassAd parser, `;`, `"` and newlines change the meaning (facts of DiracX 0.7).
+_SAFE = re.compile(r"^[A-Za-z0-9 _./:@+=,|-]*$")
+
+
+def state_of(status: str) -> JobState:
+    """Map DIRAC's job status; anything unknown is not final."""
+    return STATES.get(status, JobState.RUNNING)
+
+
+def jdl(batch: Batch, index: int, attempt: int, wall_time_s: int, sandbox: str) -> str:
+    """Write the JDL of one job; ValueError for a value that JDL cannot carry."""
+    strings = {
+        "JobName": job_name(batch.group, index, attempt),
+        "JobGroup": batch.group,
+        "JobType": batch.job_type,
+        "Executable": "esap_runner.py",
+        "Arguments": f"--batch batch.json --index {index} --attempt {attempt}",
+        "StdOutput": "std.out",
+        "StdError": "std.err",
+        **({"Site": batch.site} if batch.site else {}),
+    }
+    lists = {"InputSandbox": (sandbox,), "OutputSandbox": OUTPUT_SANDBOX}
+    for value in (*strings.values(), sandbox):
+        if not _SAFE.match(value):
+            raise ValueError(f"JDL value {value!r}: allowed are letters, digits and _./:@+=,|- and blanks")
+    lines = [f'{k} = "{v}";' for k, v in strings.items()]
+    lines += [f"{k} = {{{', '.join(json.dumps(v) for v in values)}}};" for k, values in lists.items()]
+    return "\n".join([*lines, f"CPUTime = {wall_time_s};"])
+
+
+@dataclass(frozen=True)
+class DiracSettings:
+    """Where DiracX is, and the credentials file of the one user the hook acts for."""
+
+    url: str
+    credentials: Path
+
+    @classmethod
+    def of(cls, connection: Connection, user: str) -> DiracSettings:
+        """Read an Airflow connection; its extra `credentials_dir` holds one file (0600) a user."""
+        extra = connection.extra_dejson
+        credentials = Path(extra["credentials_dir"]) / f"{user}.json"
+        if not credentials.is_file():
+            raise BackendRefused(SYSTEM, str(connection.host), f"no credentials of DIRAC user {user!r} here")
+        return cls(str(connection.host), credentials)
+
+
+class DiracWms:
+    """Jobs of one user at one DiracX. Every method may be called again at any time."""
+
+    def __init__(self, settings: DiracSettings, runner: Path, **client_options: Any) -> None:
+        self.settings = settings
+        self.runner = runner
+        self._client_options = client_options
+
+    @classmethod
+    def from_connection(cls, conn_id: str, user: str, runner: Path) -> DiracWms:
+        return cls(DiracSettings.of(BaseHook.get_connection(conn_id), user), runner)
+
+    @cached_property
+    def _preferences(self) -> Any:
+        from diracx.core.preferences import DiracxPreferences
+
+        return DiracxPreferences.model_validate(
+            {"url": self.settings.url, "credentials_path": self.settings.credentials}
+        )
+
+    @cached_property
+    def _client(self) -> SyncDiracClient:
+        from diracx.client.sync import SyncDiracClient
+
+        return SyncDiracClient(diracx_preferences=self._preferences, **self._client_options)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turn the client library's many errors into the two kinds that callers tell apart."""
+        import httpx2
+        from azure.core.exceptions import AzureError, HttpResponseError
+
+        try:
+            yield
+        except HttpResponseError as error:
+            kind = BackendUnavailable if (error.status_code or 0) >= SERVER_FAULT else BackendRefused
+            raise kind(SYSTEM, self.settings.url, f"{error.status_code} {error.message}") from error
+        except (AzureError, httpx2.HTTPError, OSError) as error:
+            raise BackendUnavailable(SYSTEM, self.settings.url, error) from error
+
+    def submit(self, batch: Batch, attempts: Mapping[int, int]) -> list[Attempt]:
+        """Submit what is not there yet, look again, and kill what a broken request left double.
+
+        DIRAC has no idempotency key: a job's unique name is it.
+        """
+        known = {a.key for a in self.attempts(batch.group)}
+        missing = [(i, n) for i, n in sorted(attempts.items()) if (i, n) not in known]
+        if missing:
+            self._post(batch, missing)
+        there = self.attempts(batch.group)
+        double = duplicates(there)
+        self._kill([a for a in double if not a.state.is_terminal], "second submission of one job")
+        there = [a for a in there if a not in double]
+        lacking = set(attempts.items()) - {a.key for a in there}
+        if lacking:
+            raise BackendUnavailable(SYSTEM, self.settings.url, f"{len(lacking)} jobs were not accepted")
+        return there
+
+    def _post(self, batch: Batch, missing: Sequence[tuple[int, int]]) -> None:
+        sandbox = self._upload_sandbox(batch)
+        walls = {job.index: job.limits.wall_time_s for job in batch.jobs}
+        jdls = [jdl(batch, index, attempt, walls[index], sandbox) for index, attempt in missing]
+        chunks = [jdls[n : n + JOBS_PER_POST] for n in range(0, len(jdls), JOBS_PER_POST)]
+        client = self._client
+        with self._asking(), ThreadPoolExecutor(POSTS_IN_FLIGHT) as pool:
+            list(pool.map(client.jobs.submit_jdl_jobs, chunks))
+
+    def _upload_sandbox(self, batch: Batch) -> str:
+        """Upload runner and description as one sandbox; equal content gives the same one again."""
+        with tempfile.TemporaryDirectory() as scratch:
+            description, runner = Path(scratch, "batch.json"), Path(scratch, "esap_runner.py")
+            description.write_text(json.dumps(batch.document(), sort_keys=True))
+            runner.write_bytes(self.runner.read_bytes())
+            runner.chmod(0o755)
+            for path in (description, runner):
+                os.utime(path, (0, 0))  # the sandbox is named by the checksum of its tar
+            return str(self._run(lambda client: _create_sandbox(client, [description, runner])))
+
+    def _run(self, work: Any) -> Any:
+        from diracx.client.aio import AsyncDiracClient
+
+        async def with_client() -> Any:
+            async with AsyncDiracClient(diracx_preferences=self._preferences) as client:
+                return await work(client)
+
+        with self._asking():
+            return asyncio.run(with_client())
+
+    def _search(self, group: str, parameters: list[str]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        where: Any = [{"parameter": "JobGroup", "operator": "eq", "value": group}]
+        with self._asking():
+            while len(rows) % ROWS_PER_PAGE == 0:
+                page = self._client.jobs.search(
+                    parameters=parameters, search=where, page=len(rows) // ROWS_PER_PAGE + 1,
+                    per_page=ROWS_PER_PAGE,
+                )  # fmt: skip
+                rows += page
+                if not page:
+                    break
+        return rows
+
+    def attempts(self, group: str) -> list[Attempt]:
+        """List every submission of a batch in one call (one more per 10,000 jobs)."""
+        columns = ["JobID", "JobName", "Status", "MinorStatus", "ApplicationStatus"]
+        found = []
+        for row in self._search(group, columns):
+            _, index, attempt = parse_job_name(row["JobName"])
+            words = (str(row[c]) for c in columns[2:] if row.get(c) not in (None, "", "Unknown"))
+            detail = "; ".join(words)
+            found.append(Attempt(str(row["JobID"]), index, attempt, state_of(row["Status"]), detail))
+        return found
+
+    def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
+        """Count submissions by state: one call however many batches and jobs."""
+        where: Any = [{"parameter": "JobGroup", "operator": "in", "values": list(groups)}]
+        with self._asking():
+            rows = self._client.jobs.summary(grouping=["JobGroup", "Status"], search=where)
+        counts: dict[str, Counter[JobState]] = {group: Counter() for group in groups}
+        for row in rows:
+            counts[row["JobGroup"]][state_of(row["Status"])] += int(row["count"])
+        return counts
+
+    def cancel(self, group: str) -> int:
+        """Kill what is not terminal; give how many that were."""
+        alive = [a for a in self.attempts(group) if not a.state.is_terminal]
+        self._kill(alive, "cancelled by its run")
+        return len(alive)
+
+    def _kill(self, attempts: Sequence[Attempt], why: str) -> None:
+        if not attempts:
+            return
+        now = datetime.now(UTC).isoformat()
+        change = {"Status": "Killed", "MinorStatus": why, "Source": "esap-batch"}
+        with self._asking():
+            self._client.jobs.set_job_statuses({a.job_id: {now: change} for a in attempts})  # type: ignore[dict-item]
+
+    def reports(self, attempts: Sequence[Attempt]) -> dict[str, dict[str, Any]]:
+        """Fetch `job-report.json` of terminal jobs from their output sandboxes, by job id."""
+        ended = [a for a in attempts if a.state.is_terminal]
+        if not ended:
+            return {}
+        with tempfile.TemporaryDirectory() as scratch:
+            return dict(self._run(lambda client: _fetch_reports(client, ended, Path(scratch))))
+
+    def clean_up(self, group: str) -> None:
+        """Let go of the batch's sandboxes; DIRAC's own cleaner then deletes them."""
+        ids = [int(row["JobID"]) for row in self._search(group, ["JobID"])]
+        if ids:
+            with self._asking():
+                self._client.jobs.unassign_bulk_jobs_sandboxes({"job_ids": ids})  # type: ignore[call-overload]
+
+
+async def _create_sandbox(client: AsyncDiracClient, paths: list[Path]) -> str:
+    from diracx.api.jobs import create_sandbox
+
+    return str(await create_sandbox(paths, client=client))
+
+
+async def _fetch_reports(
+    client: AsyncDiracClient, attempts: Sequence[Attempt], scratch: Path
+) -> dict[str, dict[str, Any]]:
+    from diracx.api.jobs import download_sandbox
+
+    gate = asyncio.Semaphore(SANDBOXES_IN_FLIGHT)
+    reports: dict[str, dict[str, Any]] = {}
+
+    async def fetch(attempt: Attempt) -> None:
+        async with gate:
+            for pfn in await client.jobs.get_job_sandbox(int(attempt.job_id), "output"):
+                place = scratch / attempt.job_id
+                await download_sandbox(pfn, place, client=client)
+                report = place / "job-report.json"
+                if report.is_file():
+                    reports[attempt.job_id] = json.loads(report.read_text())
+
+    await asyncio.gather(*(fetch(a) for a in attempts))
+    return reports

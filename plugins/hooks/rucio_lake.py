@@ -1,0 +1,208 @@
+"""The data lake: Rucio, as the one place where products, claims and replicas are known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.hook import BaseHook
+
+from esap_batch.products import Claim, ProductFile, generation_of, scope_of
+from hooks.errors import BackendRefused, BackendUnavailable
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+    from rucio.client import Client
+
+SYSTEM = "Rucio"
+
+
+@dataclass(frozen=True)
+class RucioSettings:
+    """Where the lake is and who asks."""
+
+    url: str
+    account: str
+    auth_type: str = "userpass"
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, connection: Connection) -> RucioSettings:
+        """Read an Airflow connection: host, login and password, extras `account` and `auth_type`."""
+        extra = connection.extra_dejson
+        credentials = {"username": connection.login or "", "password": connection.password or ""}
+        auth_type = extra.get("auth_type", "userpass")
+        return cls(str(connection.host), extra["account"], auth_type, credentials)
+
+
+class RucioLake:
+    """Datasets, replicas, rules and metadata. Every method may be called again."""
+
+    def __init__(self, settings: RucioSettings) -> None:
+        self.settings = settings
+
+    @classmethod
+    def from_connection(cls, conn_id: str) -> RucioLake:
+        return cls(RucioSettings.of(BaseHook.get_connection(conn_id)))
+
+    @cached_property
+    def _client(self) -> Client:
+        from rucio.client import Client
+
+        settings = self.settings
+        # Rucio caches its token under the account's name alone: two lakes would share one.
+        key = hashlib.sha256(f"{settings.url} {settings.credentials.get('username')}".encode()).hexdigest()
+        place = Path(tempfile.gettempdir(), f"esap-rucio-{key[:16]}-")
+        lake_client = type("LakeClient", (Client,), {"TOKEN_PATH_PREFIX": str(place)})
+        return lake_client(
+            rucio_host=settings.url,
+            auth_host=settings.url,
+            account=settings.account,
+            auth_type=settings.auth_type,
+            creds=dict(settings.credentials),
+            timeout=60,
+        )
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turn the client library's many errors into the two kinds that callers tell apart."""
+        import requests
+        from rucio.common.exception import (
+            CannotAuthenticate,
+            DatabaseException,
+            RucioException,
+            ServerConnectionException,
+            ServiceUnavailable,
+        )
+
+        try:
+            yield
+        except (ServerConnectionException, ServiceUnavailable, DatabaseException) as error:
+            raise BackendUnavailable(SYSTEM, self.settings.url, error) from error
+        except CannotAuthenticate as error:
+            raise BackendRefused(SYSTEM, self.settings.url, error) from error
+        except RucioException as error:
+            # Without a code of its own it is what the client makes of an answer that is not Rucio's.
+            kind = BackendUnavailable if type(error) is RucioException else BackendRefused
+            raise kind(SYSTEM, self.settings.url, error) from error
+        except (requests.RequestException, OSError) as error:
+            raise BackendUnavailable(SYSTEM, self.settings.url, error) from error
+
+    def claims(self, base: str) -> list[Claim]:
+        """List the generations of a product."""
+        scope = scope_of(base)
+        with self._asking():
+            names = list(self._client.list_dids(scope, {"name": f"{base}-g*"}, did_type="dataset"))
+            return [self._claim(scope, name) for name in sorted(names, key=generation_of)]
+
+    def _claim(self, scope: str, name: str) -> Claim:
+        is_open = bool(self._client.get_did(scope, name)["open"])
+        meta = self._client.get_metadata(scope, name, plugin="JSON")
+        return Claim(name, str(meta.get("esap_run", "")), is_published=not is_open)
+
+    def claim(self, dataset: str, metadata: Mapping[str, Any]) -> bool:
+        """Create a product's dataset with its metadata in one transaction; False when it is there already."""
+        from rucio.common.exception import DataIdentifierAlreadyExists
+
+        with self._asking():
+            try:
+                self._client.add_dataset(scope_of(dataset), dataset, meta=dict(metadata))
+            except DataIdentifierAlreadyExists:
+                return False
+        return True
+
+    def pfns(self, rse: str, lfns: Sequence[str]) -> dict[str, str]:
+        """Give the PFN of each LFN at an RSE in one call."""
+        dids = [f"{scope_of(lfn)}:{lfn}" for lfn in lfns]
+        with self._asking():
+            known = self._client.lfns2pfns(rse, dids, operation="write") if dids else {}
+        return {lfn: str(known[did]) for lfn, did in zip(lfns, dids, strict=True)}
+
+    def is_published(self, dataset: str) -> bool:
+        with self._asking():
+            return not self._client.get_did(scope_of(dataset), dataset)["open"]
+
+    def metadata(self, lfn: str) -> dict[str, Any]:
+        with self._asking():
+            return dict(self._client.get_metadata(scope_of(lfn), lfn, plugin="JSON"))
+
+    def files(self, dataset: str) -> list[dict[str, Any]]:
+        """List a dataset's files with `name`, `bytes` and `adler32`."""
+        with self._asking():
+            return [dict(f) for f in self._client.list_files(scope_of(dataset), dataset)]
+
+    def set_metadata(self, lfn: str, metadata: Mapping[str, Any]) -> None:
+        with self._asking():
+            self._client.set_metadata_bulk(scope_of(lfn), lfn, dict(metadata))
+
+    def add_files(self, dataset: str, rse: str, files: Sequence[ProductFile]) -> None:
+        """Register files that lie at `rse` and attach them; what an earlier try did is kept."""
+        scope = scope_of(dataset)
+        dids = [{"scope": scope, "name": f.lfn} for f in files]
+        with self._asking():
+            there = {r["name"] for r in self._client.list_replicas(dids, rse_expression=rse) if r["rses"]}
+            new = [f for f in files if f.lfn not in there]
+            if new:
+                self._client.add_replicas(rse, [_replica(scope, f) for f in new])
+            attached = {f["name"] for f in self._client.list_content(scope, dataset)}
+            lacking = [d for d in dids if d["name"] not in attached]
+            if lacking:
+                self._client.attach_dids(scope, dataset, lacking)
+
+    def add_rule(self, dataset: str, rse: str, **options: Any) -> str:
+        """Ask for a copy at `rse`; a rule that stands already is adopted."""
+        from rucio.common.exception import DuplicateRule
+
+        scope = scope_of(dataset)
+        with self._asking():
+            try:
+                rules = self._client.add_replication_rule(
+                    [{"scope": scope, "name": dataset}], 1, rse, grouping="DATASET", **options
+                )
+                return str(rules[0])
+            except DuplicateRule:
+                standing = self._client.list_did_rules(scope, dataset)
+                return next(str(r["id"]) for r in standing if r["rse_expression"] == rse)
+
+    def rule(self, rule_id: str) -> dict[str, Any]:
+        """Give a rule's `state`, lock counts and `error`."""
+        with self._asking():
+            return dict(self._client.get_replication_rule(rule_id))
+
+    def close(self, dataset: str) -> None:
+        """Publish: from now on the dataset is complete for every reader."""
+        from rucio.common.exception import UnsupportedOperation
+
+        with self._asking():
+            try:
+                self._client.set_status(scope_of(dataset), dataset, open=False)
+            except UnsupportedOperation:
+                if self._client.get_did(scope_of(dataset), dataset)["open"]:
+                    raise
+
+    def find(self, scope: str, filters: Mapping[str, Any]) -> list[str]:
+        """List the datasets of a scope that match metadata filters."""
+        with self._asking():
+            return sorted(self._client.list_dids(scope, dict(filters), did_type="dataset"))
+
+
+def _replica(scope: str, file: ProductFile) -> dict[str, Any]:
+    return {
+        "scope": scope,
+        "name": file.lfn,
+        "bytes": file.size,
+        "adler32": file.adler32,
+        "meta": {},
+    }
+
+
+def dump(document: Mapping[str, Any] | Iterable[Any]) -> bytes:
+    """Write a JSON document as it is kept in the lake."""
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()

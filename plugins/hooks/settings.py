@@ -1,0 +1,19 @@
+"""Where this deployment keeps its configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PROJECT = Path(__file__).resolve().parents[2]
+LAKE_CONNECTION = "rucio_lake"
+
+
+def config_dir() -> Path:
+    """Give the folder with facilities.yaml, identity.yaml and workflows/ (`ESAP_CONFIG_DIR`)."""
+    return Path(os.environ.get("ESAP_CONFIG_DIR", _PROJECT / "config"))
+
+
+def runner_path() -> Path:
+    """Give the program that starts payloads on worker nodes (`ESAP_RUNNER`)."""
+    return Path(os.environ.get("ESAP_RUNNER", _PROJECT / "runner" / "esap_runner.py"))

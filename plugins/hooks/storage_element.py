@@ -1,0 +1,85 @@
+"""Files on a storage element by their PFN, where this service reaches the storage itself.
+
+Served: `file://` (a mounted file system). Other schemes are refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from hooks.errors import BackendRefused
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file as it lies on storage: size in bytes, adler32 as eight hex digits."""
+
+    size: int
+    adler32: str
+
+
+class StorageElement:
+    """Look at, write, move and delete files. Every method may be called again."""
+
+    def exists(self, pfns: Iterable[str]) -> set[str]:
+        """Give those of `pfns` that are there."""
+        return {pfn for pfn in pfns if _path(pfn).is_file()}
+
+    def stat(self, pfn: str) -> Stored | None:
+        """Read a file through and give its size and checksum; None when it is not there."""
+        path, value, size = _path(pfn), 1, 0
+        if not path.is_file():
+            return None
+        with path.open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                value, size = zlib.adler32(chunk, value), size + len(chunk)
+        return Stored(size, f"{value:08x}")
+
+    def read(self, pfn: str) -> bytes:
+        """Give the content of a small file."""
+        return _path(pfn).read_bytes()
+
+    def put(self, pfn: str, content: bytes) -> Stored:
+        """Write a small file: it is there whole or not at all."""
+        path = _path(pfn)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
+            part.write(content)
+            part.flush()
+            os.fsync(part.fileno())
+        Path(part.name).chmod(0o644)
+        Path(part.name).replace(path)
+        return Stored(len(content), f"{zlib.adler32(content):08x}")
+
+    def move(self, source: str, target: str) -> None:
+        """Move a file; a source that is gone was moved by an earlier try if the target is there."""
+        old, new = _path(source), _path(target)
+        if not old.exists() and new.exists():
+            return
+        new.parent.mkdir(parents=True, exist_ok=True)
+        old.replace(new)
+
+    def delete_tree(self, pfn: str) -> int:
+        """Delete a directory with all below it; give the number of files that were there."""
+        path = _path(pfn)
+        if not path.is_dir():
+            return 0
+        count = sum(1 for p in path.rglob("*") if p.is_file())
+        shutil.rmtree(path)
+        return count
+
+
+def _path(pfn: str) -> Path:
+    url = urlsplit(pfn)
+    if url.scheme != "file":
+        raise BackendRefused("The storage element", pfn, f"scheme {url.scheme!r} is not served, only file")
+    return Path(unquote(url.path))

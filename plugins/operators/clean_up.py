@@ -1,0 +1,58 @@
+"""Last task of every run, however it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from esap_batch.jobs import group_name
+from esap_batch.products import work_lfn
+from operators.site import Site, owner_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class CleanUp(BaseOperator):
+    """Kills jobs that still run, lets go of sandboxes, deletes transient files and unverified outputs.
+
+    What has been verified but could not be ingested stays, so that clearing the ingest goes on with it.
+    It asks the run's other tasks for what they left instead of being handed it: any of them may be missing.
+
+    :param facility: id of the task that chose the facility.
+    :param steps: ids of the tasks that submit jobs.
+    :param claim: id of the task that claimed the product.
+    :param verify: id of the task that verified it.
+    """
+
+    def __init__(
+        self, *, facility: str, steps: Sequence[str], claim: str, verify: str, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.facility = facility
+        self.steps = steps
+        self.claim = claim
+        self.verify = verify
+
+    def execute(self, context: Context) -> None:
+        chosen = context["ti"].xcom_pull(task_ids=self.facility)
+        if chosen is None:
+            self.log.info("no facility was chosen, nothing to clean up")
+            return
+        site = Site.of(chosen["facility"], owner_of(context))
+        run = context["dag_run"]
+        groups = [group_name(run.dag_id, run.run_id, step) for step in self.steps]
+        for group in groups:
+            killed = site.backend.cancel(group)
+            site.backend.clean_up(group)
+            self.log.info("batch %s: %d jobs killed, sandboxes let go", group, killed)
+        places = [work_lfn(g) for g in groups] + self._unverified(context)
+        for lfn, pfn in site.pfns(places).items():
+            self.log.info("%s: %d files deleted", lfn, site.storage.delete_tree(pfn))
+
+    def _unverified(self, context: Context) -> list[str]:
+        product = context["ti"].xcom_pull(task_ids=self.claim)
+        verdict = context["ti"].xcom_pull(task_ids=self.verify)
+        return [product["dataset"]] if product and not verdict else []

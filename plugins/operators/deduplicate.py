@@ -1,0 +1,104 @@
+"""Makes sure that equal requests make one product."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.triggers.external_task import DagStateTrigger
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import DownstreamTasksSkipped
+from airflow.utils.state import DagRunState
+
+from esap_batch.products import ClaimAction, ClaimDecision, RunState, decide_claim, newest_open
+from hooks.rucio_lake import RucioLake
+from hooks.settings import LAKE_CONNECTION
+from operators.site import run_key
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+ENDED = (DagRunState.SUCCESS, DagRunState.FAILED)
+
+
+class ClaimProduct(BaseOperator):
+    """Claims the product of a request in the lake, or ends the run with the product that is there.
+
+    While another run makes the same product this one waits for it in the triggerer, and takes the claim
+    over if that run fails.
+
+    :param steering: what `ValidateRequest` gives.
+    :param force: make a new generation of the product even if one is there.
+    :returns: `{"dataset", "production_id", "made_by"}`; `made_by` is the run that makes or made it.
+    """
+
+    template_fields = ("steering",)
+
+    def __init__(self, *, steering: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.steering = steering
+
+    def execute(self, context: Context) -> dict[str, str]:
+        return self._settle(context)
+
+    def resume(self, context: Context, event: Any) -> dict[str, str]:
+        """Look again: the run that this one waited for has ended."""
+        self.log.info("the run that makes this product has ended: %s", event)
+        return self._settle(context)
+
+    def _settle(self, context: Context) -> dict[str, str]:
+        lake, base = RucioLake.from_connection(LAKE_CONNECTION), self.steering["product_lfn"]
+        while True:
+            decision = self._decide(context, lake, base)
+            match decision.action:
+                case ClaimAction.USE:
+                    self._end_with(context, decision)
+                case ClaimAction.WAIT:
+                    self._wait_for(decision)
+                case ClaimAction.CREATE if not lake.claim(decision.dataset, self._metadata(context)):
+                    self.log.info("another run was faster with %s, looking again", decision.dataset)
+                case _:
+                    self.log.info("this run makes %s", decision.dataset)
+                    return _product(decision.dataset, run_key(context))
+
+    def _decide(self, context: Context, lake: RucioLake, base: str) -> ClaimDecision:
+        run = run_key(context)
+        claims = lake.claims(base)
+        standing = newest_open(claims)
+        holder = _run_state(context, standing.run) if standing and standing.run != run else None
+        force = bool(self.steering["request"].get("force"))
+        return decide_claim(base, claims, run, holder, force=force)
+
+    def _metadata(self, context: Context) -> dict[str, Any]:
+        return {
+            "esap_run": run_key(context),
+            "esap_owner": self.steering["owner"],
+            "esap_workflow": self.steering["workflow"],
+            "esap_fingerprint": self.steering["fingerprint"],
+            "esap_state": "claimed",
+        }
+
+    def _end_with(self, context: Context, decision: ClaimDecision) -> None:
+        product = _product(decision.dataset, decision.run)
+        self.log.info("this product is there already: %s, made by %s", decision.dataset, decision.run)
+        context["ti"].xcom_push("return_value", product)
+        following = context["task"].get_direct_relatives(upstream=False)
+        raise DownstreamTasksSkipped(tasks=[t.task_id for t in following if not t.is_teardown])
+
+    def _wait_for(self, decision: ClaimDecision) -> None:
+        self.log.info("run %s makes %s: waiting for it", decision.run, decision.dataset)
+        dag_id, run_id = decision.run.split("/", 1)
+        trigger = DagStateTrigger(dag_id=dag_id, run_ids=[run_id], states=list(ENDED), poll_interval=2.0)
+        self.defer(trigger=trigger, method_name="resume")
+
+
+def _product(dataset: str, run: str) -> dict[str, str]:
+    return {"dataset": dataset, "production_id": dataset.rsplit("/", 1)[-1], "made_by": run}
+
+
+def _run_state(context: Context, run: str) -> RunState:
+    dag_id, _, run_id = run.partition("/")
+    counted = context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id])
+    if not counted:
+        return RunState.ENDED
+    state = context["ti"].get_dagrun_state(dag_id, run_id)
+    return RunState.ENDED if state in ENDED else RunState.ALIVE

@@ -1,0 +1,114 @@
+"""Where a run's jobs go and whose they are: what several operators need of facility, user and storage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from esap_batch.facilities import Facility, load_facilities
+from esap_batch.identity import Identity, load_identities
+from esap_batch.jobs import Batch, JobBackend, JobSpec
+from esap_batch.manifest import Manifest
+from esap_batch.products import work_lfn
+from hooks.backends import BackendRef, open_backend
+from hooks.rucio_lake import RucioLake, dump
+from hooks.settings import LAKE_CONNECTION, config_dir
+from hooks.storage_element import StorageElement
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def owner_of(context: Context) -> str | None:
+    """Name the user who triggered the run: never a field of its conf."""
+    return context["dag_run"].triggering_user_name
+
+
+def run_key(context: Context) -> str:
+    """Name a run across DAGs."""
+    run = context["dag_run"]
+    return f"{run.dag_id}/{run.run_id}"
+
+
+def identity_of(user: str | None) -> Identity:
+    """Look a user up in config/identity.yaml."""
+    return load_identities(config_dir() / "identity.yaml").identity_of(user)
+
+
+def facility_named(name: str) -> Facility:
+    """Look a facility up in config/facilities.yaml."""
+    return next(f for f in load_facilities(config_dir() / "facilities.yaml") if f.name == name)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A facility as one user's run sees it."""
+
+    facility: Facility
+    identity: Identity
+
+    @classmethod
+    def of(cls, facility: str, user: str | None) -> Site:
+        return cls(facility_named(facility), identity_of(user))
+
+    @property
+    def backend_ref(self) -> BackendRef:
+        return {
+            "type": self.facility.type,
+            "connection": self.facility.connection,
+            "user": self.identity.dirac_user,
+        }
+
+    @cached_property
+    def backend(self) -> JobBackend:
+        return open_backend(self.backend_ref)
+
+    @cached_property
+    def lake(self) -> RucioLake:
+        return RucioLake.from_connection(LAKE_CONNECTION)
+
+    @cached_property
+    def storage(self) -> StorageElement:
+        return StorageElement()
+
+    def pfns(self, lfns: Iterable[str]) -> dict[str, str]:
+        """Give the PFNs at the facility's storage element in one call."""
+        return self.lake.pfns(self.facility.storage_rse, sorted(set(lfns)))
+
+    def located(self, jobs: Iterable[JobSpec]) -> tuple[JobSpec, ...]:
+        """Fill in where the jobs find their inputs and leave their outputs."""
+        jobs = tuple(jobs)
+        pfns = self.pfns(o.lfn for job in jobs for o in job.outputs)
+        return tuple(
+            replace(job, outputs=tuple(replace(o, pfn=pfns[o.lfn]) for o in job.outputs)) for job in jobs
+        )
+
+    def keep(self, group: str, name: str, document: Mapping[str, Any]) -> dict[str, str]:
+        """Write a document into the batch's work area; give the reference that XCom carries."""
+        lfn = f"{work_lfn(group)}/{name}"
+        pfn = self.pfns([lfn])[lfn]
+        stored = self.storage.put(pfn, dump(document))
+        return {"lfn": lfn, "pfn": pfn, "adler32": stored.adler32}
+
+    def recall(self, reference: Mapping[str, str]) -> dict[str, Any]:
+        """Read a document that `keep` wrote; RuntimeError when it is gone or changed."""
+        stored = self.storage.stat(reference["pfn"])
+        if stored is None or stored.adler32 != reference["adler32"]:
+            state = "is gone" if stored is None else "has changed"
+            raise RuntimeError(
+                f"{reference['lfn']} {state} on {self.facility.storage_rse}: "
+                "clear the submitting task that wrote it, and what follows"
+            )
+        document: dict[str, Any] = json.loads(self.storage.read(reference["pfn"]))
+        return document
+
+    def batch(self, submission: Mapping[str, Any]) -> Batch:
+        """Read the journal of a submission."""
+        return Batch.from_journal(self.recall(submission["journal"]))
+
+    def manifest(self, ended: Mapping[str, Any]) -> Manifest:
+        """Read the manifest of a batch that has ended."""
+        return Manifest.of(self.recall(ended["manifest"]))

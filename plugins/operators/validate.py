@@ -1,0 +1,58 @@
+"""First task of every run: is this request one that this user may make, and that can be run?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from operators.site import identity_of, owner_of, run_key
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from esap_batch.errors import Problem
+    from esap_batch.workflows import Workflow
+
+CrossCheck = Callable[[dict[str, Any], "Workflow"], "list[Problem]"]
+
+
+class ValidateRequest(BaseOperator):
+    """Checks the run's conf and gives the steering file.
+
+    Every error is told at once, each with its field, its value and what is allowed; the task then fails
+    without another try.
+
+    :param workflow: name of the folder in config/workflows.
+    :param check: the use case's checks across fields, run when the schema has no complaint.
+    :returns: the steering file (request with defaults filled in, software pinned, fingerprint).
+    """
+
+    def __init__(self, *, workflow: str, check: CrossCheck | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.workflow = workflow
+        self.check = check
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from esap_batch.errors import RequestRefused
+        from esap_batch.request import resolve, validate
+        from esap_batch.workflows import load_workflow
+        from hooks.settings import config_dir
+
+        workflow = load_workflow(config_dir(), self.workflow)
+        conf = context["dag_run"].conf or {}
+        try:
+            identity = identity_of(owner_of(context))
+            identity.require_workflow(self.workflow)
+        except PermissionError as refusal:
+            raise AirflowFailException(str(refusal)) from refusal
+        problems = validate(conf, workflow)
+        if not problems:
+            steering = resolve(conf, workflow, owner=identity.user, run_id=run_key(context))
+            problems = self.check(steering["request"], workflow) if self.check else []
+        if problems:
+            raise AirflowFailException(str(RequestRefused(problems)))
+        self.log.info("request accepted from %s, fingerprint %s", identity.user, steering["fingerprint"])
+        return steering

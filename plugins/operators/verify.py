@@ -1,0 +1,90 @@
+"""Looks at what came out before anybody else may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from esap_batch.manifest import Manifest
+from esap_batch.products import QUARANTINE_AREA, Finding, Severity, Verdict, judge
+from hooks.rucio_lake import dump
+from operators.site import Site, owner_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SHOWN = 10
+
+
+class VerifyOutputs(BaseOperator):
+    """Checks that every file is what its job reported, and that the validators' reports pass.
+
+    A product that fails is moved to the quarantine area with the verdict beside it, never deleted and
+    never ingested.
+
+    :param submission: what `SubmitJobs` gives. :param ended: what `AwaitJobs` gives.
+    :param steering: what `ValidateRequest` gives. :param product: what `ClaimProduct` gives.
+    :returns: the verdict `{"passed", "checks", "findings"}`.
+    """
+
+    template_fields = ("steering", "submission", "ended", "product")
+
+    def __init__(
+        self, *, steering: Any, submission: Any, ended: Any, product: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.steering = steering
+        self.submission = submission
+        self.ended = ended
+        self.product = product
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        site = Site.of(self.ended["facility"], owner_of(context))
+        manifest = site.manifest(self.ended)
+        verdict = self._judge(site, manifest)
+        for finding in verdict.findings:
+            self.log.warning("%s", finding)
+        if not verdict.passed:
+            self._quarantine(site, manifest, verdict)
+        self.log.info("%d checks passed on %d files", verdict.checks, len(manifest.files))
+        return verdict.document()
+
+    def _judge(self, site: Site, manifest: Manifest) -> Verdict:
+        done = {f.lfn for f in manifest.files}
+        outputs = [o for job in site.batch(self.submission).jobs for o in job.outputs if o.lfn in done]
+        must_be_checked = [o.name for o in outputs if o.validator]
+        verdict = judge(manifest.validation, must_be_checked, _severities(self.steering))
+        return Verdict(verdict.checks + len(manifest.files), (*verdict.findings, *_damaged(site, manifest)))
+
+    def _quarantine(self, site: Site, manifest: Manifest, verdict: Verdict) -> None:
+        name = self.product["production_id"]
+        places = {f.lfn: f"{QUARANTINE_AREA}/{name}/{f.name}" for f in manifest.files}
+        reason = f"{QUARANTINE_AREA}/{name}/verdict.json"
+        pfns = site.pfns([*places.values(), reason])
+        site.storage.put(pfns[reason], dump(verdict.document()))
+        for file in manifest.files:
+            site.storage.move(file.pfn, pfns[places[file.lfn]])
+        shown = "; ".join(str(f) for f in verdict.errors[:SHOWN])
+        raise AirflowFailException(
+            f"The product does not pass its checks and is not ingested. {shown}. "
+            f"It lies at {site.facility.storage_rse} in {QUARANTINE_AREA}/{name} for inspection; "
+            "an equal request makes it anew."
+        )
+
+
+def _severities(steering: Mapping[str, Any]) -> Mapping[str, str]:
+    return {name: str(check["severity"]) for name, check in steering["checks"].items()}
+
+
+def _damaged(site: Site, manifest: Manifest) -> Iterable[Finding]:
+    for file in manifest.files:
+        stored = site.storage.stat(file.pfn)
+        if stored is None:
+            yield Finding(file.name, "file.present", file.lfn, Severity.ERROR, "is not on the storage element")
+        elif (stored.size, stored.adler32) != (file.size, file.adler32):
+            message = f"has {stored.size} bytes and adler32 {stored.adler32}, its job reported {file.size} "
+            message += f"and {file.adler32}"
+            yield Finding(file.name, "file.checksum", file.lfn, Severity.ERROR, message)

@@ -1,0 +1,84 @@
+"""Waiting for a batch of jobs, in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.sdk.bases.hook import BaseHook
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from esap_batch.jobs import JobState
+from hooks.backends import BackendRef, backend_at, poll_interval
+from triggers.poller import BulkPoller
+
+CANCEL_TRIES = 5
+
+
+class JobsEnded(BaseTrigger):
+    """Fires when no job of a batch is queued or running, or its back end has been silent too long.
+
+    :param ref: back end and identity.
+    :param group: the batch.
+    :param total: number of its jobs, for the progress that it logs.
+    :param patience: seconds to bear with a back end that does not answer.
+    """
+
+    def __init__(self, ref: BackendRef, group: str, total: int, patience: float) -> None:
+        super().__init__()
+        self.ref, self.group, self.total, self.patience = ref, group, total, patience
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        names = ("ref", "group", "total", "patience")
+        return "triggers.jobs.JobsEnded", {n: getattr(self, n) for n in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Poll together with all other batches of this back end and identity."""
+        poller = await self._poller()
+        heard, shown = time.monotonic(), ""
+        async for answer in poller.answers(self.group):
+            if isinstance(answer, Exception):
+                self.log.warning("no news of the jobs: %s", answer)
+                if time.monotonic() - heard > self.patience:
+                    yield TriggerEvent({"status": "silent", "message": str(answer)})
+                    return
+                continue
+            heard = time.monotonic()
+            if (words := progress(answer, self.total)) != shown:
+                self.log.info("%s", words)
+                shown = words
+            if answer[JobState.QUEUED] + answer[JobState.RUNNING] == 0:
+                yield TriggerEvent({"status": "ended"})
+                return
+
+    async def _poller(self) -> BulkPoller[Counter[JobState]]:
+        connection = await BaseHook.aget_connection(self.ref["connection"])
+        backend = await asyncio.to_thread(backend_at, connection, self.ref)
+        identity = tuple(sorted(self.ref.items()))
+        return BulkPoller.shared(identity, backend.counts, poll_interval(connection))
+
+    async def on_kill(self) -> None:
+        """Cancel the jobs: a user has cleared, failed or ended the waiting task by hand."""
+        connection = await BaseHook.aget_connection(self.ref["connection"])
+        for left in reversed(range(CANCEL_TRIES)):
+            try:
+                backend = await asyncio.to_thread(backend_at, connection, self.ref)
+                killed = await asyncio.to_thread(backend.cancel, self.group)
+            except Exception:
+                if not left:
+                    raise
+                self.log.exception("could not cancel batch %s yet", self.group)
+                await asyncio.sleep(1)
+            else:
+                self.log.info("cancelled %d jobs of batch %s", killed, self.group)
+                return
+
+
+def progress(counts: Counter[JobState], total: int) -> str:
+    """Say how far a batch is, in one line: `jobs 3 of 8 done, 2 running, 3 queued`."""
+    others = (JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.LOST)
+    parts = [f"jobs {counts[JobState.DONE]} of {total} done"]
+    return ", ".join(parts + [f"{counts[s]} {s.lower()}" for s in others if counts[s]])

@@ -1,0 +1,65 @@
+"""One poll a back end and identity, however many tasks wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+Answer = TypeVar("Answer")
+
+
+class BulkPoller(Generic[Answer]):
+    """Asks one question for all keys that somebody waits for, once per interval.
+
+    `ask` blocks, so it runs in a thread. Its exceptions are answers too: each waiter decides for itself how
+    long it bears with a back end that is down.
+    """
+
+    _standing: ClassVar[dict[Hashable, BulkPoller[Any]]] = {}
+
+    def __init__(self, ask: Callable[[Sequence[str]], Mapping[str, Answer]], interval: float) -> None:
+        self._ask = ask
+        self._interval = interval
+        self._waiting: dict[str, set[asyncio.Queue[Answer | Exception]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def shared(
+        cls, identity: Hashable, ask: Callable[[Sequence[str]], Mapping[str, Answer]], interval: float
+    ) -> BulkPoller[Answer]:
+        """Give the poller of this identity in the running event loop, a new one where there is none."""
+        key = (id(asyncio.get_running_loop()), identity)
+        return cls._standing.setdefault(key, cls(ask, interval))
+
+    async def answers(self, key: str) -> AsyncIterator[Answer | Exception]:
+        """Give the answers for one key from now on; the newest only, when the caller is slow."""
+        box: asyncio.Queue[Answer | Exception] = asyncio.Queue(maxsize=1)
+        self._waiting.setdefault(key, set()).add(box)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._poll(), name="bulk poller")
+        try:
+            while True:
+                yield await box.get()
+        finally:
+            self._waiting[key].discard(box)
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    async def _poll(self) -> None:
+        while keys := list(self._waiting):
+            try:
+                found: Mapping[str, Answer] | Exception = await asyncio.to_thread(self._ask, keys)
+            except Exception as error:
+                found = error
+            for key in keys:
+                answer = found if isinstance(found, Exception) else found[key]
+                for box in self._waiting.get(key, ()):
+                    _replace(box, answer)
+            await asyncio.sleep(self._interval)
+
+
+def _replace(box: asyncio.Queue[Answer], answer: Answer) -> None:
+    if box.full():
+        box.get_nowait()
+    box.put_nowait(answer)
