@@ -147,14 +147,25 @@ class RucioLake:
         scope = scope_of(dataset)
         dids = [{"scope": scope, "name": f.lfn} for f in files]
         with self._asking():
-            there = {r["name"] for r in self._client.list_replicas(dids, rse_expression=rse) if r["rses"]}
-            new = [f for f in files if f.lfn not in there]
+            known = {str(r["name"]): r for r in self._client.list_replicas(dids)}
+            self._refuse_others(files, known)
+            new = [f for f in files if rse not in known.get(f.lfn, {}).get("rses", {})]
             if new:
                 self._client.add_replicas(rse, [_replica(scope, f) for f in new])
             attached = {f["name"] for f in self._client.list_content(scope, dataset)}
             lacking = [d for d in dids if d["name"] not in attached]
             if lacking:
                 self._client.attach_dids(scope, dataset, lacking)
+
+    def _refuse_others(self, files: Sequence[ProductFile], known: Mapping[str, Mapping[str, Any]]) -> None:
+        for file in files:
+            standing = known.get(file.lfn)
+            if standing and standing["adler32"] != file.adler32:
+                raise BackendRefused(
+                    SYSTEM,
+                    self.settings.url,
+                    f"{file.lfn} is known with adler32 {standing['adler32']}, this one has {file.adler32}",
+                )
 
     def add_rule(self, dataset: str, rse: str, **options: Any) -> str:
         """Ask for a copy at `rse`; a rule that stands already is adopted."""
@@ -168,8 +179,13 @@ class RucioLake:
                 )
                 return str(rules[0])
             except DuplicateRule:
-                standing = self._client.list_did_rules(scope, dataset)
-                return next(str(r["id"]) for r in standing if r["rse_expression"] == rse)
+                return self.rules(dataset)[rse]
+
+    def rules(self, dataset: str) -> dict[str, str]:
+        """Give the rules of a dataset by RSE expression."""
+        with self._asking():
+            standing = self._client.list_did_rules(scope_of(dataset), dataset)
+            return {str(r["rse_expression"]): str(r["id"]) for r in standing}
 
     def rule(self, rule_id: str) -> dict[str, Any]:
         """Give a rule's `state`, lock counts and `error`."""

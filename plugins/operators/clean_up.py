@@ -48,11 +48,16 @@ class CleanUp(BaseOperator):
             killed = site.backend.cancel(group)
             site.backend.clean_up(group)
             self.log.info("batch %s: %d jobs killed, sandboxes let go", group, killed)
-        places = [work_lfn(g) for g in groups] + self._unverified(context)
-        for lfn, pfn in site.pfns(places).items():
+        for lfn, pfn in site.pfns(self._disposable(context, site, groups)).items():
             self.log.info("%s: %d files deleted", lfn, site.storage.delete_tree(pfn))
 
-    def _unverified(self, context: Context) -> list[str]:
+    def _disposable(self, context: Context, site: Site, groups: Sequence[str]) -> list[str]:
         product = context["ti"].xcom_pull(task_ids=self.claim)
         verdict = context["ti"].xcom_pull(task_ids=self.verify)
-        return [product["dataset"]] if product and not verdict else []
+        work = [work_lfn(group) for group in groups]
+        if not verdict:
+            return [*work, product["dataset"]]
+        if site.lake.is_published(product["dataset"]):
+            return work
+        self.log.warning("verified but not ingested: all files stay; clear the ingest to go on")
+        return []

@@ -28,6 +28,7 @@ class EstimateWork(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from esap_batch.workflows import load_workflow
+
         from hooks.settings import config_dir
 
         plan = self.estimate(self.steering, load_workflow(config_dir(), self.steering["workflow"]))

@@ -31,6 +31,7 @@ class SelectFacility(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from esap_batch.facilities import NoFacilityFits, load_facilities, match
+
         from hooks.settings import config_dir
 
         needs = self.requirements(self.steering, identity_of(owner_of(context)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from esap_batch.facilities import Facility, load_facilities
 from esap_batch.identity import Identity, load_identities
+
 from esap_batch.jobs import Batch, JobBackend, JobSpec
 from esap_batch.manifest import Manifest
 from esap_batch.products import work_lfn

@@ -1,4 +1,4 @@
-"""First task of every run: is this request one that this user may make, and that can be run?"""
+"""First task of every run: may this user make this request, and can it be run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from operators.site import identity_of, owner_of, run_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
     from esap_batch.errors import Problem
     from esap_batch.workflows import Workflow
 
@@ -39,6 +38,7 @@ class ValidateRequest(BaseOperator):
         from esap_batch.errors import RequestRefused
         from esap_batch.request import resolve, validate
         from esap_batch.workflows import load_workflow
+
         from hooks.settings import config_dir
 
         workflow = load_workflow(config_dir(), self.workflow)

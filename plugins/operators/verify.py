@@ -32,9 +32,7 @@ class VerifyOutputs(BaseOperator):
 
     template_fields = ("steering", "submission", "ended", "product")
 
-    def __init__(
-        self, *, steering: Any, submission: Any, ended: Any, product: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, steering: Any, submission: Any, ended: Any, product: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.steering = steering
         self.submission = submission
@@ -64,7 +62,8 @@ class VerifyOutputs(BaseOperator):
         places = {f.lfn: f"{QUARANTINE_AREA}/{name}/{f.name}" for f in manifest.files}
         reason = f"{QUARANTINE_AREA}/{name}/verdict.json"
         pfns = site.pfns([*places.values(), reason])
-        site.storage.put(pfns[reason], dump(verdict.document()))
+        if not site.storage.exists([pfns[reason]]):  # an earlier try may have moved files already
+            site.storage.put(pfns[reason], dump(verdict.document()))
         for file in manifest.files:
             site.storage.move(file.pfn, pfns[places[file.lfn]])
         shown = "; ".join(str(f) for f in verdict.errors[:SHOWN])
@@ -83,7 +82,9 @@ def _damaged(site: Site, manifest: Manifest) -> Iterable[Finding]:
     for file in manifest.files:
         stored = site.storage.stat(file.pfn)
         if stored is None:
-            yield Finding(file.name, "file.present", file.lfn, Severity.ERROR, "is not on the storage element")
+            yield Finding(
+                file.name, "file.present", file.lfn, Severity.ERROR, "is not on the storage element"
+            )
         elif (stored.size, stored.adler32) != (file.size, file.adler32):
             message = f"has {stored.size} bytes and adler32 {stored.adler32}, its job reported {file.size} "
             message += f"and {file.adler32}"

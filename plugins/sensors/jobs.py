@@ -74,9 +74,7 @@ class AwaitJobs(BaseOperator):
         latest = latest_attempts(attempts)
         reports = site.backend.reports(list(latest.values()))
         diagnoses = self._diagnose(site, batch, latest, reports)
-        decision = decide(
-            len(batch.jobs), attempts, diagnoses, limit, self.submission["allowed_failures"]
-        )
+        decision = decide(len(batch.jobs), attempts, diagnoses, limit, self.submission["allowed_failures"])
         self._show(decision, diagnoses)
         if not decision.is_final:
             site.backend.submit(batch, decision.resubmit)

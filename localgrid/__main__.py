@@ -1,0 +1,132 @@
+"""Command line of the local grid: `python -m localgrid --help`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from localgrid.grid import Grid, GridError, ServiceStatus
+from localgrid.services import SERVICES, tail
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+Names = Annotated[list[str] | None, typer.Argument(help=f"services, all by default: {', '.join(SERVICES)}")]
+
+
+def _grid() -> Grid:
+    return Grid(progress=lambda name, seconds: console.print(f"  {name:<24}{seconds:6.1f} s"))
+
+
+def _guarded(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except (GridError, RuntimeError) as error:
+        console.print(str(error), markup=False, highlight=False, style="red")
+        console.print("What runs and what does not: python -m localgrid status")
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def start(services: Names = None) -> None:
+    """Start services, with what they need, and wait until they are healthy."""
+    grid, begin = _grid(), time.monotonic()
+    _guarded(lambda: grid.start(*(services or SERVICES)))
+    console.print(f"the local grid in {grid.home} is up ({time.monotonic() - begin:.1f} s)")
+    console.print(f"Airflow: {grid.info['airflow']['url']}   passwords: {grid.info['airflow']['passwords_file']}")
+
+
+@app.command()
+def stop(services: Names = None) -> None:
+    """Stop services; their state stays."""
+    _guarded(lambda: _grid().stop(*(services or ())))
+
+
+@app.command()
+def kill(service: Annotated[str, typer.Argument()]) -> None:
+    """Kill every process of one service (SIGKILL), to see what the others make of it."""
+    _guarded(lambda: _grid().kill(service))
+
+
+@app.command()
+def restart(services: Names = None) -> None:
+    """Stop and start services."""
+    _guarded(lambda: _grid().restart(*(services or ())))
+
+
+@app.command()
+def down(purge: Annotated[bool, typer.Option("--purge", help="remove the state directory too")] = False) -> None:
+    """Stop everything."""
+    _guarded(lambda: _grid().down(purge))
+
+
+@app.command()
+def status() -> None:
+    """A line for each service; exit code 1 when one is not healthy."""
+    grid = _grid()
+    rows = grid.status()
+    table = Table(box=None, pad_edge=False)
+    for title in ("service", "state", "health", "pid", "up", "memory", "port", "stands in for"):
+        table.add_column(title, no_wrap=title != "health")
+    for row in rows:
+        table.add_row(*_cells(row))
+    console.print(table)
+    console.print(f"{sum(row.memory_mb for row in rows):.0f} MB in all, state in {grid.home}", highlight=False)
+    for row in rows:
+        if row.crashed:
+            console.print(f"\n{row.name} has crashed. Last lines of {grid.layout.log(row.name)}:", style="red")
+            console.print(tail(grid.layout.log(row.name)), markup=False, highlight=False)
+    if not all(row.healthy for row in rows):
+        raise typer.Exit(1)
+
+
+def _cells(row: ServiceStatus) -> tuple[str, ...]:
+    colour = "green" if row.healthy else "red"
+    up = f"{row.uptime_s:.0f} s" if row.uptime_s else ""
+    memory = f"{row.memory_mb:.0f} MB" if row.memory_mb else ""
+    health = f"[{colour}]{row.detail}[/{colour}]"
+    return row.name, row.state, health, str(row.pid or ""), up, memory, str(row.port or ""), row.stand_in_for
+
+
+@app.command()
+def logs(
+    service: Annotated[str, typer.Argument()],
+    follow: Annotated[bool, typer.Option("-f", "--follow")] = False,
+    lines: Annotated[int, typer.Option("-n")] = 50,
+) -> None:
+    """The log of one service."""
+    log = _grid().layout.log(service)
+    if not log.exists():
+        known = ", ".join(sorted(path.stem for path in log.parent.glob("*.log")))
+        console.print(f"no log of {service!r}; there are: {known or 'none'}", style="red")
+        raise typer.Exit(1)
+    if not follow:
+        console.print(tail(log, lines), markup=False, highlight=False)
+        return
+    try:
+        subprocess.run([str(shutil.which("tail")), "-n", str(lines), "-F", str(log)], check=False)
+    except KeyboardInterrupt:
+        raise typer.Exit() from None
+
+
+@app.command()
+def env() -> None:
+    """How to use the grid from a shell; run it as: eval "$(python -m localgrid env)"."""
+    grid = _grid()
+    info: dict[str, Any] = {}
+    _guarded(lambda: info.update(grid.info))
+    typer.echo(f"set -a; . {info['environment_file']}; set +a")
+    typer.echo(f"export RUCIO_HOME={Path(info['home']) / 'rucio-client'}")
+    typer.echo(f"export DIRACX_URL={info['diracx']['url']}")
+    typer.echo(f"export DIRACX_CREDENTIALS_PATH={Path(info['diracx']['credentials_dir']) / 'alice.json'}")
+
+
+if __name__ == "__main__":
+    app()

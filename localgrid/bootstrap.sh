@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Makes the project's environments: .venv (Airflow and development tools), .envs/diracx, .envs/rucio, .envs/fits.
+# Needs Python 3.11 and nothing else. Run it as often as you like: what is up to date is skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 PYTHONDONTWRITEBYTECODE=1
+LOGS=.envs/logs
+mkdir -p "$LOGS"
+
+now() { date +%s.%N; }
+step() { printf '  %-34s %6.1f s   %s\n' "$1" "$(echo "$(now) $2" | awk '{print $1 - $2}')" "$3"; }
+die() { printf 'set-up failed: %s\n' "$*" >&2; exit 1; }
+
+find_python() {
+    local candidate
+    for candidate in python3.11 python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+    die "Python 3.11 was not found on PATH. On Debian: apt-get install python3.11 python3.11-venv"
+}
+
+make_uv() { # the uv on PATH, or else our own in .envs/uv
+    if command -v uv >/dev/null && uv --version >/dev/null 2>&1; then command -v uv; return; fi
+    if [ ! -x .envs/uv/bin/uv ]; then
+        if ! "$PYTHON" -c 'import ensurepip' 2>/dev/null; then
+            [ "$(id -u)" = 0 ] || die "this Python cannot make environments. Run: sudo apt-get install python3.11-venv"
+            { apt-get update -qq && apt-get install -y -qq python3.11-venv; } >"$LOGS/apt.log" 2>&1 ||
+                die "apt-get install python3.11-venv failed, see $LOGS/apt.log"
+        fi
+        { "$PYTHON" -m venv --clear .envs/uv &&
+            .envs/uv/bin/python -m pip install -q --require-hashes -r requirements/uv.txt; } >"$LOGS/uv.log" 2>&1 ||
+            die "installing uv failed, see $LOGS/uv.log"
+    fi
+    echo "$PWD/.envs/uv/bin/uv"
+}
+
+install_env() { # DIRECTORY EDITABLE LOCK...: exactly what the lock files say, then one package of this project
+    local dir=$1 editable=$2
+    shift 2
+    [ -x "$dir/bin/python" ] && "$dir/bin/python" -c '' 2>/dev/null || "$UV" venv -q --clear --python "$PYTHON" "$dir"
+    "$UV" pip sync -q --python "$dir/bin/python" --require-hashes "$@"
+    [ -z "$editable" ] || "$UV" pip install -q --python "$dir/bin/python" --no-deps -e "$editable"
+}
+
+environment() { # DIRECTORY EDITABLE LOCK...: skipped when the stamp, a hash of its lock files, matches
+    local dir=$1 editable=$2 start stamp log
+    start=$(now)
+    log="$LOGS/$(basename "$dir").log"
+    stamp=$({ echo "$PWD $PYTHON"; cat "${@:3}" ${editable:+"$editable/pyproject.toml"}; } | sha256sum | cut -d' ' -f1)
+    if [ -x "$dir/bin/python" ] && [ "$(cat "$dir/.esap-stamp" 2>/dev/null)" = "$stamp" ]; then
+        step "$dir" "$start" "up to date"
+        return
+    fi
+    rm -f "$dir/.esap-stamp"
+    if ! install_env "$@" >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        step "$dir" "$start" "FAILED, see $log"
+        return 1
+    fi
+    echo "$stamp" >"$dir/.esap-stamp"
+    step "$dir" "$start" "installed"
+}
+
+BEGIN=$(now)
+PYTHON=$(find_python)
+UV=$(make_uv)
+step "uv" "$BEGIN" "$("$UV" --version)"
+FITS=payloads/fits
+[ -f "$FITS/pyproject.toml" ] || FITS=""
+
+PIDS=()
+environment .venv "" requirements/airflow.txt & PIDS+=($!)
+environment .envs/diracx "" requirements/diracx.txt & PIDS+=($!)
+environment .envs/rucio "" requirements/rucio.txt requirements/rucio-policy.txt & PIDS+=($!)
+environment .envs/fits "$FITS" requirements/fits.txt & PIDS+=($!)
+FAILED=0
+for pid in "${PIDS[@]}"; do wait "$pid" || FAILED=1; done
+[ "$FAILED" = 0 ] || die "an environment could not be made (lines above). Mend the cause and run it again."
+step "set-up" "$BEGIN" "done"

@@ -1,0 +1,139 @@
+"""`make demo`: one production from its request to the product in the lake, with what happens shown live."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from localgrid.airflow_api import ENDED, AirflowApi, changes, progress_of
+from localgrid.grid import Grid
+from localgrid.layout import PROJECT
+
+LOOK_EVERY = 0.5  # seconds
+USER = "alice"
+SHOWN_STATES = {"success": "[green]done[/]", "failed": "[red]failed[/]", "skipped": "[dim]skipped[/]"}
+QUIET_STATES = ("None", "scheduled", "queued", "running", "deferred", "up_for_retry", "restarting")
+SHOWN_METADATA = (
+    "product_id", "product_data_category", "product_data_levels", "product_format", "instrument_site",
+    "activity_software_name", "activity_software_version", "esap_facility", "esap_owner", "esap_fingerprint",
+)  # fmt: skip
+console = Console()
+
+
+def example(use_case: str) -> dict[str, Any]:
+    """Read the example request of the README."""
+    path = PROJECT / "config" / "workflows" / use_case / "example.json"
+    document: dict[str, Any] = json.loads(path.read_text())
+    return document
+
+
+def follow(grid: Grid, api: AirflowApi, dag_id: str, run_id: str) -> str:
+    """Show tasks as they end and jobs as they run; give the state of the run."""
+    seen: dict[str, str] = {}
+    with console.status("waiting for the first task") as status:
+        while True:
+            grid.check()
+            state = str(api.run(dag_id, run_id)["state"])
+            tasks = api.tasks(dag_id, run_id)
+            now = {t: str(one["state"]) for t, one in tasks.items()}
+            for task, task_state in changes(seen, now):
+                if task_state in SHOWN_STATES:
+                    duration = tasks[task]["duration"] or 0.0
+                    console.print(f"  {task:<22} {SHOWN_STATES[task_state]:<18} {duration:6.1f} s")
+            seen = now
+            if state in ENDED:
+                return state
+            _say_what_runs(status, api, dag_id, run_id, tasks)
+            time.sleep(LOOK_EVERY)
+
+
+def _say_what_runs(
+    status: Status, api: AirflowApi, dag_id: str, run_id: str, tasks: Mapping[str, dict[str, Any]]
+) -> None:
+    busy = [t for t in tasks.values() if t["state"] in ("running", "deferred", "up_for_retry")]
+    for task in busy:
+        words = ""
+        if task["state"] == "deferred":
+            words = progress_of(api.log(dag_id, run_id, task["task_id"], task["try_number"]))
+        status.update(f"{task['task_id']}: {words or task['state']}")
+
+
+def show_product(grid: Grid, dataset: str, target: Path) -> None:
+    """Tell what is in the lake, and download it."""
+    from rucio.client.downloadclient import DownloadClient
+
+    from esap_batch.products import scope_of
+
+    lake = grid.lake()
+    metadata = lake.metadata(dataset)
+    table = Table(title="Product", title_justify="left", show_header=False)
+    table.add_row("LFN of the dataset", dataset)
+    for name in SHOWN_METADATA:
+        if name in metadata:
+            table.add_row(name, str(metadata[name]))
+    table.add_row("checks", f"{metadata['esap_checks']} checks, verdict: {metadata['esap_verdict']}")
+    files = lake.files(dataset)
+    for file in files:
+        table.add_row("file", f"{file['name'].rsplit('/', 1)[-1]}  {file['bytes']} bytes, adler32 {file['adler32']}")
+    table.add_row("provenance", f"{dataset}/provenance.json (W3C PROV-JSON)")
+    console.print(table)
+    import logging
+
+    client = DownloadClient(lake.client, logger=logging.getLogger("rucio"))
+    items = [{"did": f"{scope_of(f['name'])}:{f['name']}", "base_dir": str(target), "no_subdir": True} for f in files]
+    client.download_dids(items, num_threads=2)
+    for plot in sorted(target.rglob("*.png")):
+        console.print(f"Plot: [bold]{plot}[/]")
+
+
+def main(
+    use_case: Annotated[str, typer.Argument(help="a workflow of config/workflows")] = "cta_irf",
+) -> None:
+    """Run the example request of a use case."""
+    began = time.monotonic()
+    grid = Grid()
+    grid.up(show=console.print)
+    console.print(f"Local grid and Airflow are up after {time.monotonic() - began:.1f} s\n")
+    api = AirflowApi.of(grid.info, USER)
+    conf = example(use_case)
+    console.print(f"Triggering [bold]{use_case}[/] as {USER} with {json.dumps(conf)}")
+    try:
+        answer = api.trigger(use_case, conf)
+        answer.raise_for_status()
+        run_id = answer.json()["dag_run_id"]
+        state = follow(grid, api, use_case, run_id)
+    except httpx.HTTPError as error:
+        console.print(f"[red]Airflow at {api.url} does not answer as it should: {error}[/]")
+        raise typer.Exit(1) from error
+    product = api.xcom(use_case, run_id, "ingest_products")
+    adopted = None if product else api.xcom(use_case, run_id, "check_duplicate")
+    if state != "success" or not (product or adopted):
+        console.print(f"[red]The run has {state}.[/] See {grid.info['airflow']['url']}/dags/{use_case}/runs/{run_id}")
+        raise typer.Exit(1)
+    if adopted:
+        console.print(
+            f"\n[bold]Duplicate:[/] this product was made by {adopted['made_by']} already; no job was submitted."
+        )
+    dataset = (product or adopted)["dataset"]
+    show_product(grid, dataset, grid.home / "products" / dataset.rsplit("/", 1)[-1])
+    _say_farewell(grid, time.monotonic() - began)
+
+
+def _say_farewell(grid: Grid, seconds: float) -> None:
+    airflow = grid.info["airflow"]
+    password = json.loads(Path(airflow["passwords_file"]).read_text())[USER]
+    console.print(f"\nAll of it took {seconds:.1f} s. Airflow: [bold]{airflow['url']}[/], {USER} / {password}")
+    console.print("It stays up until `make down`; `make demo` again shows the duplicate check.")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,330 @@
+"""The local grid as an object: what the command line, the tests and the demo use."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from localgrid import services
+from localgrid.layout import Layout, default_home, write_private_json
+from localgrid.services import BY_NAME, SERVICES, Node, Service, Step, Unhealthy
+from localgrid.setup import airflow, diracx, rucio
+from localgrid.supervision import ProcessState, Supervisor
+
+HEALTH_TIMEOUT_S = 180.0
+POLL_S = 0.1
+T = TypeVar("T")
+Progress = Callable[[str, float], None]
+
+
+class GridError(RuntimeError):
+    """Something of the local grid cannot be done; says what to do."""
+
+
+class ServiceDown(GridError):
+    """A service ended without having been told to, or never came up."""
+
+    def __init__(self, name: str, reason: str, log: Path) -> None:
+        self.name, self.log = name, log
+        self.log_tail = services.tail(log)
+        super().__init__(
+            f"localgrid: service {name} {reason}. Last lines of {log}:\n{self.log_tail}\n"
+            f"Start it again: python -m localgrid start {name}"
+        )
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One line of `status`. Memory in MB (shared pages divided among their users), uptime in seconds."""
+
+    name: str
+    state: str
+    healthy: bool
+    detail: str
+    pid: int
+    uptime_s: float
+    memory_mb: float
+    port: int
+    stand_in_for: str
+
+    @property
+    def crashed(self) -> bool:
+        return self.state in ("EXITED", "FATAL", "BACKOFF", "UNKNOWN")
+
+
+class Grid:
+    """One local grid, in one state directory."""
+
+    def __init__(self, home: Path | None = None, progress: Progress | None = None) -> None:
+        self.layout = Layout((home or default_home()).resolve())
+        self.supervisor = Supervisor(self.layout)
+        self.progress = progress or (lambda name, seconds: None)
+
+    @property
+    def home(self) -> Path:
+        return self.layout.home
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Addresses, paths and ports (grid.json).
+
+        Raises:
+            GridError: the grid was never started.
+        """
+        if not self.layout.grid_file.exists():
+            raise GridError(f"localgrid: no grid in {self.home}. Start it: python -m localgrid start")
+        document: dict[str, Any] = json.loads(self.layout.grid_file.read_text())
+        return document
+
+    def up(self) -> None:
+        """Start whatever does not run, and return when all of it is healthy.
+
+        Raises:
+            ServiceDown: a service did not come up.
+            GridError: something that it needs is missing.
+        """
+        self.start(*SERVICES)
+
+    def start(self, *names: str) -> None:
+        """Start services with what they need; those that run are left alone.
+
+        Raises:
+            ServiceDown: a service did not come up.
+            GridError: unknown name, or something is missing.
+        """
+        wanted = self._with_needs(self._known(names))
+        if self._all_healthy(wanted):
+            return
+        with self._locked():
+            self._configure()
+            self.supervisor.up()
+            self._bring_up(wanted)
+
+    def stop(self, *names: str) -> None:
+        """Stop services, all of them when none is named."""
+        chosen = self._known(names or tuple(SERVICES))
+        with ThreadPoolExecutor(len(chosen)) as pool:
+            # PostgreSQL last: the others say goodbye to it.
+            list(pool.map(self.supervisor.stop, [name for name in chosen if name != "postgres"]))
+        if "postgres" in chosen:
+            self.supervisor.stop("postgres")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to every process of a service."""
+        (name,) = self._known((name,))
+        self.supervisor.kill(name)
+
+    def restart(self, *names: str) -> None:
+        self.stop(*names)
+        self.start(*(names or SERVICES))
+
+    def down(self, purge: bool = False) -> None:
+        """Stop everything; with `purge`, remove the state directory."""
+        if not self.home.exists():
+            return
+        if self.supervisor.is_up():
+            self.stop()
+        self.supervisor.down()
+        if purge:
+            self._purge()
+
+    def _purge(self) -> None:
+        marks = ("ports.json", "supervisord.conf", "grid.json")
+        if any(self.home.iterdir()) and not any((self.home / mark).exists() for mark in marks):
+            raise GridError(f"localgrid: {self.home} does not look like a grid's state directory: not removed")
+        shutil.rmtree(self.home)
+
+    def status(self) -> list[ServiceStatus]:
+        """The state and health of every service, checked now."""
+        states = self.supervisor.states()
+        with ThreadPoolExecutor(len(SERVICES)) as pool:
+            return list(pool.map(lambda name: self._status(states[name]), SERVICES))
+
+    def check(self, ignore: Collection[str] = ()) -> None:
+        """See whether a service has crashed; costs about a millisecond.
+
+        Raises:
+            ServiceDown: one has.
+        """
+        for name, state in self.supervisor.states().items():
+            if state.crashed and name not in ignore:
+                raise ServiceDown(name, f"ended with exit code {state.exit_status}", self.layout.log(name))
+
+    def wait(
+        self,
+        condition: Callable[[], T],
+        what: str,
+        timeout_s: float = 120.0,
+        poll_s: float = 0.2,
+        ignore: Collection[str] = (),
+    ) -> T:
+        """Poll until the condition yields something true, and return that; a crash is noticed at once.
+
+        Args:
+            condition: called again and again; its exceptions pass through.
+            what: what is waited for, in the words of an error message.
+            timeout_s: how long to wait, in seconds.
+            poll_s: rest between calls, in seconds.
+            ignore: services that are down on purpose.
+
+        Raises:
+            ServiceDown: a service crashed in the meantime.
+            TimeoutError: it took too long.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if value := condition():
+                return value
+            self.check(ignore)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"localgrid: no {what} after {timeout_s:.0f} s")
+            time.sleep(poll_s)
+
+    # How it is done.
+
+    def _known(self, names: Collection[str]) -> list[str]:
+        for name in names:
+            if name not in SERVICES:
+                raise GridError(f"localgrid: unknown service {name!r}, allowed: {', '.join(SERVICES)}")
+        return list(names)
+
+    def _with_needs(self, names: list[str]) -> dict[str, Node]:
+        wanted: dict[str, Node] = {}
+        todo = list(names)
+        while todo:
+            node = BY_NAME[todo.pop()]
+            if node.name not in wanted:
+                wanted[node.name] = node
+                todo += node.needs + (node.steps if isinstance(node, Service) else ())
+        return wanted
+
+    def _all_healthy(self, wanted: dict[str, Node]) -> bool:
+        chosen = [name for name in wanted if name in SERVICES]
+        states = self.supervisor.states()
+        if not all(states[name].runs for name in chosen):
+            return False
+        with ThreadPoolExecutor(len(chosen)) as pool:
+            return all(pool.map(lambda name: self._trouble(states[name]) == "", chosen))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One start at a time in a state directory; a second one waits for the first."""
+        self.layout.make()
+        with self.layout.path("run", "start.lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def _configure(self) -> None:
+        try:
+            rucio.create(self.layout)
+            airflow.create(self.layout)
+            for service in SERVICES.values():
+                services.write_script(self.layout, service)
+        except RuntimeError as error:
+            raise GridError(str(error)) from error
+        write_private_json(self.layout.grid_file, self._document())
+
+    def _document(self) -> dict[str, Any]:
+        layout = self.layout
+        return {
+            "home": str(layout.home),
+            "diracx": {"url": diracx.url(layout), "vo": diracx.VO, "credentials_dir": str(layout.diracx_credentials)},
+            "rucio": {"url": layout.url("rucio"), "account": "esap", "username": rucio.ESAP_USER},
+            "fts": {"url": layout.url("fts")},
+            "s3": {"url": layout.url("s3")},
+            "airflow": {"url": layout.url("airflow-api"), "passwords_file": str(layout.airflow_passwords_file)},
+            "postgres": {"port": layout.ports["postgres"]},
+            "storage": {rse: str(layout.storage(rse)) for rse in rucio.RSES},
+            "sites": services.SITES,
+            "airflow_home": str(layout.path("airflow")),
+            "environment_file": str(layout.airflow_environment_file),
+            "logs": str(layout.path("logs")),
+        }
+
+    def _bring_up(self, wanted: dict[str, Node]) -> None:
+        """Start everything as soon as its needs are there, the most of it at the same time."""
+        left, done = dict(wanted), set[str]()
+        running: dict[Future[None], str] = {}
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            while left or running:
+                for name, node in list(left.items()):
+                    if done.issuperset(node.needs):
+                        running[pool.submit(self._reach, left.pop(name))] = name
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    name = running.pop(future)
+                    future.result()
+                    done.add(name)
+
+    def _reach(self, node: Node) -> None:
+        begin = time.monotonic()
+        try:
+            if isinstance(node, Step):
+                node.action(self.layout)
+            elif isinstance(node, Service):
+                self._start_one(node)
+        except GridError:
+            raise
+        except Exception as error:  # whichever library it comes from: the user must learn which part failed
+            logs = self.layout.path("logs")
+            raise GridError(f"localgrid: {node.name} failed: {type(error).__name__}: {error} (logs: {logs})") from error
+        self.progress(node.name, time.monotonic() - begin)
+
+    def _start_one(self, service: Service) -> None:
+        if not self.supervisor.states()[service.name].runs:
+            service.prepare(self.layout)
+            self.supervisor.start(service.name)
+        deadline = time.monotonic() + HEALTH_TIMEOUT_S
+        while trouble := self._trouble(state := self.supervisor.states()[service.name]):
+            if not state.runs:
+                raise ServiceDown(service.name, f"ended with exit code {state.exit_status}", self._log(service))
+            if time.monotonic() > deadline:
+                raise ServiceDown(service.name, f"is not healthy: {trouble}", self._log(service))
+            time.sleep(POLL_S)
+
+    def _log(self, service: Service) -> Path:
+        return self.layout.log(service.name)
+
+    def _trouble(self, state: ProcessState) -> str:
+        """What is wrong with a service, empty when nothing is."""
+        if not state.runs:
+            return state.state.lower()
+        try:
+            SERVICES[state.name].health(self.layout, state.started)
+        except Unhealthy as error:
+            return str(error) or "unhealthy"
+        return ""
+
+    def _status(self, state: ProcessState) -> ServiceStatus:
+        service, trouble = SERVICES[state.name], self._trouble(state)
+        return ServiceStatus(
+            name=state.name,
+            state=state.state,
+            healthy=not trouble,
+            detail=trouble or "ok",
+            pid=state.pid,
+            uptime_s=time.time() - state.started if state.runs else 0.0,
+            memory_mb=self._memory(state) if state.runs else 0.0,
+            port=self.layout.ports[service.listener] if service.listener else 0,
+            stand_in_for=service.stand_in_for,
+        )
+
+    def _memory(self, state: ProcessState) -> float:
+        import psutil
+
+        total = 0
+        try:
+            leader = psutil.Process(state.pid)
+            for process in (leader, *leader.children(recursive=True)):
+                total += process.memory_full_info().pss
+        except psutil.Error:
+            return total / 1e6
+        return total / 1e6

@@ -1,0 +1,270 @@
+"""What the grid consists of: services that supervisor runs, steps that prepare or complete them, and their order."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from localgrid.layout import HOST, PROJECT, Layout
+from localgrid.setup import airflow, diracx, postgres, rucio
+
+BEAT_AGE_S = 15.0
+RUN_VARIABLE = "ESAP_LOCALGRID_RUN"  # names, in the environment of every process of a grid, grid and service
+SITES = {"ESAP.LaPalma.local": 2, "ESAP.CSCS.local": 2}
+
+
+class Unhealthy(Exception):
+    """A service runs and yet does not do its work; says why."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Something that is there once its needs are there."""
+
+    name: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Step(Node):
+    """Work to be done once, or at each start; quick when there is nothing to do."""
+
+    action: Callable[[Layout], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Service(Node):
+    """A process under supervisor.
+
+    `prepare` runs before it starts; `health` gets the time of its start (s since 1970) and raises `Unhealthy`;
+    `steps` are the names of steps that belong to it and run each time it has been started.
+    """
+
+    command: Callable[[Layout], Sequence[str]] = lambda _: ()
+    environment: Callable[[Layout], Mapping[str, str]] = lambda _: {}
+    health: Callable[[Layout, float], None] = lambda _, __: None
+    prepare: Callable[[Layout], None] = lambda _: None
+    stop_signal: str = "TERM"
+    stop_wait_s: int = 10
+    listener: str = ""
+    stand_in_for: str = ""
+    steps: tuple[str, ...] = field(default=())
+
+
+def _get(url: str) -> bytes:
+    import httpx
+
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).raise_for_status().content
+    except httpx.HTTPError as error:
+        raise Unhealthy(f"GET {url}: {error or type(error).__name__}") from error
+
+
+def _http(listener: str, path: str) -> Callable[[Layout, float], None]:
+    def check(layout: Layout, _: float) -> None:
+        _get(layout.url(listener) + path)
+
+    return check
+
+
+def _postgres_answers(layout: Layout, _: float) -> None:
+    import psycopg2
+
+    try:
+        postgres.query(layout, "select 1")
+    except psycopg2.Error as error:
+        raise Unhealthy(str(error).strip()) from error
+
+
+def _beats(name: str) -> Callable[[Layout, float], None]:
+    def check(layout: Layout, started: float) -> None:
+        try:
+            beat = json.loads(layout.beat(name).read_text())
+        except FileNotFoundError:
+            raise Unhealthy("no heartbeat yet") from None
+        age = time.time() - beat["time"]
+        if beat["time"] < started:
+            raise Unhealthy("no heartbeat yet since its start")
+        if age > BEAT_AGE_S:
+            raise Unhealthy(f"last heartbeat {age:.0f} s ago")
+        if beat.get("failed"):
+            raise Unhealthy(f"failing: {', '.join(beat['failed'])}")
+        if beat.get("diracx"):
+            raise Unhealthy(f"DiracX: {beat['diracx']}")
+
+    return check
+
+
+def _airflow_component(part: str) -> Callable[[Layout, float], None]:
+    def check(layout: Layout, started: float) -> None:
+        state = json.loads(_get(f"{layout.url('airflow-api')}/api/v2/monitor/health")).get(part) or {}
+        latest = state.get(f"latest_{part}_heartbeat")
+        if not latest or datetime.fromisoformat(latest).timestamp() < started:
+            raise Unhealthy("no heartbeat yet since its start")
+        if state.get("status") != "healthy":
+            raise Unhealthy(f"Airflow says {state.get('status')}, last heartbeat {latest}")
+
+    return check
+
+
+def _run(layout: Layout, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run a command of set-up, with its output in a log of its own."""
+    log = layout.log(name)
+    with log.open("ab") as stream:
+        done = subprocess.run(
+            command,
+            env=base_environment(layout, name) | dict(environment),
+            cwd=layout.home,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError(f"localgrid: {name} failed with exit code {done.returncode}:\n{tail(log)}")
+
+
+def _rucio_schema(layout: Layout) -> None:
+    if not rucio.has_schema(layout):
+        _run(layout, "rucio-schema", rucio.schema_command(layout), rucio.environment(layout))
+
+
+def _airflow_schema(layout: Layout) -> None:
+    if not airflow.has_schema(layout):
+        _run(layout, "airflow-schema", airflow.migrate_command(layout), airflow.environment(layout))
+
+
+def _prepare_site(layout: Layout) -> None:
+    diracx.create_software_area(layout)
+    diracx.exchange_key_file(layout)
+
+
+def _airflow_service(component: str, part: str, **more: object) -> Service:
+    return Service(
+        component,
+        ("airflow-schema",),
+        command=lambda layout: airflow.command(layout, component),
+        environment=airflow.environment,
+        health=_airflow_component(part) if part else _http("airflow-api", "/api/v2/version"),
+        listener="" if part else "airflow-api",
+        stop_wait_s=15,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def _s3_command(layout: Layout) -> Sequence[str]:
+    return [layout.program("diracx", "moto_server"), "-H", HOST, "-p", str(layout.ports["s3"])]
+
+
+def _fts_command(layout: Layout) -> Sequence[str]:
+    program = [str(layout.python("airflow")), "-m", "localgrid.programs.fts"]
+    return [*program, "--port", str(layout.ports["fts"]), "--state", str(layout.path("fts"))]
+
+
+NODES: tuple[Node, ...] = (
+    Service(
+        "postgres",
+        command=postgres.command,
+        environment=lambda _: {"LC_ALL": "C.UTF-8"},
+        health=_postgres_answers,
+        prepare=postgres.create,
+        stop_signal="INT",
+        listener="postgres",
+    ),
+    Step("databases", ("postgres",), postgres.create_databases),
+    Step("airflow-schema", ("databases",), _airflow_schema),
+    _airflow_service("airflow-api", ""),
+    _airflow_service("airflow-scheduler", "scheduler"),
+    _airflow_service("airflow-dag-processor", "dag_processor"),
+    _airflow_service("airflow-triggerer", "triggerer"),
+    Service("s3", command=_s3_command, health=_http("s3", "/moto-api/"), listener="s3", stand_in_for="an S3 store"),
+    Service(
+        "diracx",
+        ("s3",),
+        command=diracx.server_command,
+        environment=diracx.environment,
+        health=_http("diracx", "/api/health/ready"),
+        prepare=diracx.create,
+        listener="diracx",
+        steps=("diracx-credentials",),
+    ),
+    Step("diracx-credentials", ("diracx",), diracx.renew_credentials),
+    Service(
+        "site",
+        ("diracx",),
+        command=lambda layout: diracx.site_command(layout, SITES),
+        environment=diracx.environment,
+        health=_beats("site"),
+        prepare=_prepare_site,
+        stand_in_for="DIRAC's matcher, pilots and two sites",
+    ),
+    Step("rucio-schema", ("databases",), _rucio_schema),
+    Service(
+        "rucio",
+        ("rucio-schema",),
+        command=rucio.server_command,
+        environment=rucio.environment,
+        health=_http("rucio", "/ping"),
+        listener="rucio",
+        steps=("rucio-lake",),
+    ),
+    Step("rucio-lake", ("rucio",), rucio.fill_lake),
+    Service(
+        "rucio-daemons",
+        ("rucio-schema",),
+        command=rucio.daemons_command,
+        environment=rucio.environment,
+        health=_beats("rucio-daemons"),
+        stop_wait_s=20,
+    ),
+    Service(
+        "fts",
+        command=_fts_command,
+        health=_http("fts", "/"),
+        listener="fts",
+        stand_in_for="FTS and the tape robot",
+    ),
+)
+BY_NAME = {node.name: node for node in NODES}
+SERVICES = {node.name: node for node in NODES if isinstance(node, Service)}
+
+
+def base_environment(layout: Layout, name: str) -> dict[str, str]:
+    """What every process of the grid has: nothing of the caller's, and no place to write but the state directory."""
+    path = [str(layout.python("airflow").parent), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
+    return {
+        "PATH": os.pathsep.join(path),
+        "HOME": str(layout.path("user")),
+        "TMPDIR": str(layout.path("tmp")),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(PROJECT),
+        "PYTHONUNBUFFERED": "1",
+        RUN_VARIABLE: f"{layout.home}:{name}",
+    }
+
+
+def write_script(layout: Layout, service: Service) -> Path:
+    """Write the script that becomes the service's process; it can also be run by hand."""
+    environment = base_environment(layout, service.name) | dict(service.environment(layout))
+    lines = ["#!/bin/sh", *(f"export {name}={shlex.quote(value)}" for name, value in environment.items())]
+    lines += [f"cd {shlex.quote(str(layout.home))}", f"exec {shlex.join(service.command(layout))}", ""]
+    path = layout.path("services", f"{service.name}.sh")
+    path.touch(mode=0o700)
+    path.write_text("\n".join(lines))
+    return path
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    """The last lines of a log file."""
+    if not log.exists():
+        return "(no log)"
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 20_000))
+        return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,124 @@
+"""Airflow on PostgreSQL: environment of its components, users, connections."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from localgrid.layout import AIRFLOW_USERS, HOST, PROJECT, Layout, write_private, write_private_json
+from localgrid.setup import diracx, postgres, rucio
+
+PARALLELISM = 8
+COMPONENTS = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
+
+
+def _settings(layout: Layout) -> dict[str, dict[str, object]]:
+    secrets = layout.secrets
+    connections = {"connections_file_path": str(layout.path("secrets", "connections.json"))}
+    return {
+        "core": {
+            "executor": "LocalExecutor",
+            "parallelism": PARALLELISM,
+            "dags_folder": PROJECT / "dags",
+            "plugins_folder": PROJECT / "plugins",
+            "load_examples": False,
+            "dags_are_paused_at_creation": False,
+            "fernet_key": secrets["airflow_fernet_key"],
+            "execution_api_server_url": f"{layout.url('airflow-api')}/execution/",
+            "simple_auth_manager_users": ",".join(f"{user}:{role}" for user, role in AIRFLOW_USERS.items()),
+            "simple_auth_manager_passwords_file": layout.airflow_passwords_file,
+        },
+        "database": {
+            "sql_alchemy_conn": postgres.url(layout, "airflow", "psycopg2"),
+            "sql_alchemy_conn_async": postgres.url(layout, "airflow", "asyncpg"),
+        },
+        "api": {
+            "host": HOST,
+            "port": layout.ports["airflow-api"],
+            "base_url": layout.url("airflow-api"),
+            "workers": 1,
+            "secret_key": secrets["airflow_api_secret"],
+        },
+        "api_auth": {"jwt_secret": secrets["airflow_jwt_secret"]},
+        "scheduler": {"scheduler_idle_sleep_time": 0.3, "enable_health_check": False},
+        "dag_processor": {
+            # A new file is found in seconds; an unchanged one is not parsed over and over.
+            "refresh_interval": 5,
+            "bundle_refresh_check_interval": 2,
+            "min_file_process_interval": 60,
+            "parsing_processes": 2,
+        },
+        "logging": {"base_log_folder": layout.path("airflow", "logs")},
+        "secrets": {
+            "backend": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+            "backend_kwargs": json.dumps(connections),
+        },
+        "usage_data_collection": {"enabled": False},
+    }
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """All of Airflow's settings, as variables: no file of Airflow's own is read."""
+    variables = {
+        "AIRFLOW_HOME": str(layout.path("airflow")),
+        "ESAP_CONFIG_DIR": str(PROJECT / "config"),
+        "ESAP_RUNNER": str(PROJECT / "runner" / "esap_runner.py"),
+        "PYTHONPATH": str(PROJECT),
+        # Tasks and DAG files are forked from these processes and talk to loopback only.
+        "NO_PROXY": "localhost,127.0.0.1",
+        "no_proxy": "localhost,127.0.0.1",
+    }
+    for section, options in _settings(layout).items():
+        for option, value in options.items():
+            variables[f"AIRFLOW__{section.upper()}__{option.upper()}"] = str(value)
+    return variables
+
+
+def connections(layout: Layout) -> dict[str, object]:
+    """Airflow's connections to the grid's services."""
+    return {
+        "dirac_local": {
+            "conn_type": "diracx",
+            "host": diracx.url(layout),
+            "extra": {"vo": diracx.VO, "credentials_dir": str(layout.diracx_credentials)},
+        },
+        "rucio_lake": {
+            "conn_type": "rucio",
+            "host": layout.url("rucio"),
+            "login": rucio.ESAP_USER,
+            "password": layout.secrets["rucio_esap_password"],
+            "extra": {"account": "esap", "auth_type": "userpass"},
+        },
+    }
+
+
+def create(layout: Layout) -> None:
+    """Write connections, passwords and the environment file for developers."""
+    write_private_json(layout.path("secrets", "connections.json"), connections(layout))
+    if set(layout.airflow_passwords) < set(AIRFLOW_USERS):
+        raise RuntimeError(f"localgrid: {layout.airflow_passwords_file} lacks a user: remove it and start again")
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment(layout).items()]
+    write_private(layout.airflow_environment_file, "".join(lines))
+
+
+def migrate_command(layout: Layout) -> list[str]:
+    return [layout.program("airflow", "airflow"), "db", "migrate"]
+
+
+def has_schema(layout: Layout) -> bool:
+    """Whether `airflow db migrate` has come to its end."""
+    found = postgres.query(layout, "select to_regclass('public.alembic_version') is not null", "airflow")
+    return found == [(True,)] and bool(postgres.query(layout, "select 1 from alembic_version", "airflow"))
+
+
+def command(layout: Layout, component: str) -> list[str]:
+    """The command line of one component."""
+    airflow = layout.program("airflow", "airflow")
+    port = str(layout.ports["airflow-api"])
+    return {
+        "airflow-api": [airflow, "api-server", "--host", HOST, "--port", port, "--workers", "1"],
+        # All components share one file system, so nobody need serve logs, which would bind all interfaces.
+        "airflow-scheduler": [airflow, "scheduler", "--skip-serve-logs"],
+        "airflow-dag-processor": [airflow, "dag-processor"],
+        "airflow-triggerer": [airflow, "triggerer", "--skip-serve-logs"],
+    }[component]

@@ -1,0 +1,116 @@
+"""Who a user is to the experiments, to DIRAC and to Rucio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esap_batch.configuration import read_mapping
+
+EVERY_WORKFLOW = "*"
+
+
+class IdentityRefused(PermissionError):
+    """A user who is unknown, or may not do what was asked."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of the identity provider and what it stands for. Empty text: nothing at that system."""
+
+    name: str
+    experiment: str = ""
+    dirac_vo: str = ""
+    dirac_group: str = ""
+    rucio_account: str = ""
+    workflows: tuple[str, ...] = ()
+
+    def allows(self, workflow: str) -> bool:
+        return workflow in self.workflows or EVERY_WORKFLOW in self.workflows
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user with all that their groups give. DIRAC and Rucio names come from the first group with one."""
+
+    user: str
+    groups: tuple[str, ...]
+    experiments: frozenset[str]
+    workflows: frozenset[str]
+    dirac_vo: str
+    dirac_group: str
+    dirac_user: str
+    rucio_account: str
+    known_groups: tuple[Group, ...] = ()
+
+    def require_workflow(self, workflow: str) -> None:
+        """Raise IdentityRefused unless the user may run the workflow."""
+        if workflow in self.workflows or EVERY_WORKFLOW in self.workflows:
+            return
+        needed = [g.name for g in self.known_groups if g.allows(workflow)]
+        raise IdentityRefused(
+            f"user {self.user} may not run {workflow}: is in {_listed(self.groups)}, "
+            f"needed is one of {_listed(needed)}"
+        )
+
+
+@dataclass(frozen=True)
+class Identities:
+    """The content of config/identity.yaml."""
+
+    groups: Mapping[str, Group]
+    users: Mapping[str, Mapping[str, Any]]
+
+    def identity_of(self, user: str | None) -> Identity:
+        """Look a local user up; IdentityRefused for one who is unknown."""
+        if not user:
+            raise IdentityRefused("the run has no user: it must be triggered by somebody who is logged in")
+        if user not in self.users:
+            raise IdentityRefused(f"user {user} is in no group: an administrator adds users to identity.yaml")
+        entry = self.users[user]
+        return self.identity_from_groups(user, entry["groups"], str(entry.get("dirac_user", user)))
+
+    def identity_from_groups(self, user: str, groups: list[str], dirac_user: str | None = None) -> Identity:
+        """Make the identity of a user whose groups come with a token; groups without a meaning are ignored."""
+        own = [self.groups[name] for name in groups if name in self.groups]
+        if not own:
+            raise IdentityRefused(
+                f"user {user} is in {_listed(groups)}: allowed is one of {_listed(self.groups)}"
+            )
+        dirac = next((g for g in own if g.dirac_vo), own[0])
+        return Identity(
+            user=user,
+            groups=tuple(g.name for g in own),
+            experiments=frozenset(g.experiment for g in own if g.experiment),
+            workflows=frozenset(w for g in own for w in g.workflows),
+            dirac_vo=dirac.dirac_vo,
+            dirac_group=dirac.dirac_group,
+            dirac_user=dirac_user or user,
+            rucio_account=next((g.rucio_account for g in own if g.rucio_account), ""),
+            known_groups=tuple(self.groups.values()),
+        )
+
+
+def load_identities(path: Path) -> Identities:
+    """Read identity.yaml; ConfigurationError when it is missing or against identity.schema.json beside it."""
+    document = read_mapping(path, path.with_name("identity.schema.json"))
+    groups = {name: _group(name, entry) for name, entry in document["groups"].items()}
+    return Identities(groups, document["users"])
+
+
+def _group(name: str, entry: Mapping[str, Any]) -> Group:
+    dirac = entry.get("dirac") or {}
+    return Group(
+        name=name,
+        experiment=str(entry.get("experiment", "")),
+        dirac_vo=str(dirac.get("vo", "")),
+        dirac_group=str(dirac.get("group", "")),
+        rucio_account=str(entry.get("rucio_account", "")),
+        workflows=tuple(entry["workflows"]),
+    )
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names) or "no group"

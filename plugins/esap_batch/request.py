@@ -1,0 +1,217 @@
+"""From what a user sent to the steering file of a run."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from esap_batch.errors import MISSING, ConfigurationError, Problem, shown
+from esap_batch.fingerprint import fingerprint
+from esap_batch.products import production_name
+from esap_batch.workflows import PRODUCT, Workflow
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+STEERING_VERSION = 1
+MAX_BYTES = 64 * 1024
+_TYPES = {
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "object": "an object",
+    "array": "a list",
+    "null": "nothing",
+}
+_BOUNDS = {
+    "minimum": "below the minimum",
+    "exclusiveMinimum": "not above the minimum",
+    "maximum": "above the maximum",
+    "exclusiveMaximum": "not below the maximum",
+}
+
+
+def validate(conf: object, workflow: Workflow) -> list[Problem]:
+    """Check a request against its workflow's schema; give every problem at once, in a stable order.
+
+    A field that may be left out may also be null, which is how Airflow's form sends an empty one.
+    """
+    broken = _unreadable(conf)
+    if broken:
+        return [broken]
+    assert isinstance(conf, Mapping)
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(
+        workflow.schema, format_checker=Draft202012Validator.FORMAT_CHECKER
+    )
+    given = _given(conf, workflow)
+    problems = [p for e in validator.iter_errors(given) for p in _problems(e, given, workflow)]
+    return sorted({str(p): p for p in problems}.values(), key=str)
+
+
+def resolve(conf: Mapping[str, Any], workflow: Workflow, owner: str, run_id: str) -> dict[str, Any]:
+    """Make the steering file of a request that `validate` has nothing against.
+
+    Defaults filled in, numbers as the schema has them, software pinned, and of the calibration table what
+    the request is about: all that is needed to run it again.
+    """
+    settings = workflow.steering
+    request = _filled(_given(conf, workflow), workflow)
+    steering: dict[str, Any] = {
+        "steering_version": STEERING_VERSION,
+        "workflow": workflow.name,
+        "request": request,
+        "software": [dict(s) for s in settings["software"]],
+        "production": dict(settings.get("production", {})),
+        "calibration": _calibration(workflow.models, request),
+        "limits": dict(settings.get("limits", {})),
+        "checks": dict(workflow.product["checks"]),
+        "profile": dict(workflow.product.get("profile", {})),
+        "without_effect": list(workflow.without_effect),
+        "owner": owner,
+        "run_id": run_id,
+    }
+    steering["fingerprint"] = fingerprint(steering)
+    steering["product_lfn"] = _product_lfn(workflow, steering)
+    return steering
+
+
+def _unreadable(conf: object) -> Problem | None:
+    """Give the problem of a document that is not worth a closer look."""
+    whole = "the request"
+    if not isinstance(conf, Mapping):
+        return Problem(whole, conf, "a JSON object", f"it is {_kind(conf)}")
+    try:
+        size = len(json.dumps(conf, allow_nan=False))
+    except RecursionError:
+        return Problem(whole, conf, "a flat JSON object", "it is nested too deeply")
+    except TypeError as error:
+        return Problem(whole, conf, "a JSON object", str(error))
+    except ValueError:
+        found = sorted(k for k, v in conf.items() if isinstance(v, float) and not math.isfinite(v))
+        where = f"look at {', '.join(found)}" if found else "look inside"
+        return Problem(whole, conf, "finite numbers", f"NaN or an infinity is in it: {where}")
+    if size > MAX_BYTES:
+        return Problem(whole, f"{size} bytes", f"at most {MAX_BYTES} bytes of JSON", "it is too large")
+    return None
+
+
+def _given(conf: Mapping[str, Any], workflow: Workflow) -> dict[str, Any]:
+    required = workflow.schema.get("required", ())
+    optional = set(workflow.properties) - set(required)
+    return {k: v for k, v in conf.items() if v is not None or k not in optional}
+
+
+def _problems(error: ValidationError, conf: Mapping[str, Any], workflow: Workflow) -> Iterator[Problem]:
+    if error.validator == "additionalProperties" and not error.path:
+        for name in sorted(set(conf) - set(workflow.properties)):
+            yield _unknown_field(name, conf[name], workflow)
+    elif error.validator == "required":
+        for name in sorted(set(error.validator_value) - set(error.instance)):
+            yield Problem(name, MISSING, describe(workflow.properties.get(name, {})), "it is required")
+    else:
+        field = ".".join(str(p) for p in error.absolute_path) or "the request"
+        schema = error.schema if isinstance(error.schema, Mapping) else {}
+        yield Problem(field, error.instance, describe(schema), _reason(error))
+
+
+def _unknown_field(name: str, value: object, workflow: Workflow) -> Problem:
+    near = difflib.get_close_matches(name.lower(), workflow.properties, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    known = ", ".join(sorted(workflow.properties))
+    return Problem(shown(name).strip('"'), value, f"fields are {known}", f"there is no such field{hint}")
+
+
+def _reason(error: ValidationError) -> str:
+    match error.validator:
+        case "type":
+            return f"it is {_kind(error.instance)}"
+        case "enum" if isinstance(error.instance, str):
+            words = [str(v) for v in error.validator_value]
+            near = difflib.get_close_matches(error.instance, words, n=1)
+            return f"did you mean {near[0]}?" if near else ""
+        case "format":
+            return f"it is no {error.validator_value}"
+        case keyword:
+            return _BOUNDS.get(str(keyword), f"against the schema's {keyword}")
+
+
+def describe(schema: Mapping[str, Any]) -> str:
+    """Say in words what a property may be, e.g. `a number from 0 to 70 deg`."""
+    if "enum" in schema:
+        return ", ".join(str(v) for v in schema["enum"])
+    if schema.get("format") == "date":
+        return "a date as YYYY-MM-DD"
+    types = schema.get("type", [])
+    names = [types] if isinstance(types, str) else types
+    text = " or ".join(_TYPES.get(t, t) for t in names)
+    return " ".join(part for part in (text, _range(schema), schema.get("x-esap-unit", "")) if part)
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if schema.get("maxLength") is not None:
+        return f"of at most {schema['maxLength']} characters" + (
+            f" that match {schema['pattern']}" if "pattern" in schema else ""
+        )
+    if low is not None and high is not None:
+        return f"from {low} to {high}"
+    if low is not None:
+        return f"of at least {low}"
+    return f"of at most {high}" if high is not None else ""
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    kinds: list[tuple[type | tuple[type, ...], str]] = [
+        (bool, "true or false"),
+        (str, "text"),
+        ((int, float), "a number"),
+        (Mapping, "an object"),
+        ((list, tuple), "a list"),
+    ]
+    return next((word for kind, word in kinds if isinstance(value, kind)), f"a {type(value).__name__}")
+
+
+def _filled(given: Mapping[str, Any], workflow: Workflow) -> dict[str, Any]:
+    defaults = {n: p["default"] for n, p in workflow.properties.items() if p.get("default") is not None}
+    together = {**defaults, **given}
+    return {name: _typed(together[name], workflow.properties[name]) for name in sorted(together)}
+
+
+def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
+    match schema.get("type"):
+        case "number":
+            return float(value) + 0.0  # no -0.0
+        case "integer":
+            return int(value)
+        case _:
+            return value
+
+
+def _calibration(models: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the tables that are for this request: each names in `for` which values it is for."""
+    if not models:
+        return {}
+    tables = [
+        {k: v for k, v in table.items() if k != "for"}
+        for table in models["tables"]
+        if all(request.get(k) == v for k, v in table["for"].items())
+    ]
+    return {**{k: v for k, v in models.items() if k not in ("tables", "versions")}, "tables": tables}
+
+
+def _product_lfn(workflow: Workflow, steering: Mapping[str, Any]) -> str:
+    names = {k: f"{v:g}" if isinstance(v, float) else v for k, v in steering["request"].items()}
+    names["production"] = production_name(workflow.name, steering["fingerprint"])
+    try:
+        return str(workflow.product["lfn"]).format(**names)
+    except (KeyError, IndexError, ValueError) as error:
+        reason = f"lfn: {error} is no field of the request that always has a value, nor production"
+        raise ConfigurationError(workflow.path / PRODUCT, reason) from error

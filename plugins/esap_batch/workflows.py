@@ -1,0 +1,94 @@
+"""A workflow as config/workflows/NAME describes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from esap_batch.configuration import read_mapping
+from esap_batch.errors import ConfigurationError
+
+SCHEMA, STEERING, PRODUCT, MODELS = "request.schema.json", "steering.json", "product.yaml", "models.yaml"
+AFFECTS_RESULT = "x-esap-affects-result"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A use case's configuration, read only.
+
+    `schema` describes the request (draft 2020-12, flat properties); `steering` has the pinned software and
+    the settings of the production; `product` names, describes and judges what comes out; `models` is the
+    calibration table where the use case has one. `path` is the folder.
+    """
+
+    name: str
+    title: str
+    schema: Mapping[str, Any]
+    steering: Mapping[str, Any]
+    product: Mapping[str, Any]
+    models: Mapping[str, Any] = field(default_factory=dict)
+    path: Path = Path()
+
+    @property
+    def properties(self) -> Mapping[str, Mapping[str, Any]]:
+        """The request's fields and the schema of each."""
+        properties: Mapping[str, Mapping[str, Any]] = self.schema["properties"]
+        return properties
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Fields that do not change the result, in alphabetical order."""
+        return tuple(sorted(n for n, p in self.properties.items() if p.get(AFFECTS_RESULT) is False))
+
+
+def load_workflow(config_dir: Path, name: str) -> Workflow:
+    """Read config/workflows/NAME; ConfigurationError when a file is missing or wrong.
+
+    Read again only when a file has changed.
+    """
+    folder = config_dir / "workflows" / name
+    if not _NAME.fullmatch(name) or not folder.is_dir():
+        raise ConfigurationError(folder, f"no such workflow: there are {', '.join(_names(config_dir))}")
+    return _read(folder, _state(folder))
+
+
+def _names(config_dir: Path) -> list[str]:
+    return sorted(p.parent.name for p in (config_dir / "workflows").glob(f"*/{SCHEMA}")) or ["none"]
+
+
+def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    files = sorted(p for p in folder.iterdir() if p.is_file())
+    return tuple((p.name, (stat := p.stat()).st_mtime_ns, stat.st_size) for p in files)
+
+
+@lru_cache(maxsize=64)
+def _read(folder: Path, _state_of_files: tuple[tuple[str, int, int], ...]) -> Workflow:
+    schema = read_mapping(folder / SCHEMA)
+    _require_request_schema(folder / SCHEMA, schema)
+    product = read_mapping(folder / PRODUCT)
+    for key in ("lfn", "copies", "metadata", "checks"):
+        if key not in product:
+            raise ConfigurationError(folder / PRODUCT, f"{key} is missing")
+    steering = read_mapping(folder / STEERING)
+    if not steering.get("software"):
+        raise ConfigurationError(folder / STEERING, "software is missing: a list of name and version")
+    models = read_mapping(folder / MODELS) if (folder / MODELS).exists() else {}
+    return Workflow(
+        folder.name, str(schema.get("title", folder.name)), schema, steering, product, models, folder
+    )
+
+
+def _require_request_schema(path: Path, schema: Mapping[str, Any]) -> None:
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ConfigurationError(path, f"is no JSON Schema: {error.json_path}: {error.message}") from error
+    if not isinstance(schema.get("properties"), dict):
+        raise ConfigurationError(path, "properties is missing: the fields of the request")

@@ -1,0 +1,51 @@
+"""Airflow of the local grid, as its users see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from localgrid.airflow_api import ENDED, AirflowApi
+from localgrid.grid import Grid
+
+
+@dataclass
+class Runs:
+    """Runs of one user."""
+
+    api: AirflowApi
+    wait_for: Callable[..., Any]
+
+    def start(self, dag_id: str, **conf: Any) -> str:
+        answer = self.api.trigger(dag_id, conf)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["dag_run_id"])
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        return str(self.api.run(dag_id, run_id)["state"])
+
+    def end(self, dag_id: str, run_id: str, within: float = 240) -> str:
+        """Wait for the end of a run and give its state."""
+        self.wait_for(lambda: self.state(dag_id, run_id) in ENDED, within)
+        return self.state(dag_id, run_id)
+
+    def task_state(self, dag_id: str, run_id: str, task_id: str) -> str:
+        return str(self.api.tasks(dag_id, run_id)[task_id]["state"])
+
+    def told(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Give all that a task's log says, over all its tries."""
+        last = int(self.api.tasks(dag_id, run_id)[task_id]["try_number"])
+        return "\n".join("\n".join(self.api.log(dag_id, run_id, task_id, n)) for n in range(1, last + 1))
+
+
+@pytest.fixture(scope="session")
+def users(grid: Grid, wait_for: Callable[..., Any]) -> Callable[[str], Runs]:
+    return lambda user: Runs(AirflowApi.of(grid.info, user), wait_for)
+
+
+@pytest.fixture(scope="session")
+def alice(users: Callable[[str], Runs]) -> Runs:
+    return users("alice")

@@ -1,0 +1,63 @@
+"""A run that its user ends takes its jobs with it, whatever it was doing."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esap_batch.jobs import JobState, group_name
+from hooks.dirac_wms import DiracSettings, DiracWms
+from hooks.settings import runner_path
+from localgrid.grid import Grid
+from tests.e2e.conftest import Runs
+
+DAG = "hello_world"
+
+
+@pytest.fixture
+def dirac(grid: Grid) -> DiracWms:
+    credentials = Path(grid.home) / "secrets" / "diracx" / "alice.json"
+    return DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_path())
+
+
+def running(alice: Runs, dirac: DiracWms, wait_for: Any) -> tuple[str, str]:
+    """Start a run and wait until its jobs run and its task is deferred."""
+    run = alice.start(
+        DAG, n_jobs=3, message=uuid.uuid4().hex, behaviour="slow", duration_s=600, facility="cscs"
+    )
+    group = group_name(DAG, run, "submit_jobs")
+    wait_for(lambda: dirac.counts([group])[group][JobState.RUNNING] > 0)
+    wait_for(lambda: alice.task_state(DAG, run, "await_jobs") == "deferred")
+    return run, group
+
+
+def test_failing_a_run_by_hand_kills_its_jobs(alice: Runs, dirac: DiracWms, wait_for: Any) -> None:
+    run, group = running(alice, dirac, wait_for)
+    alice.api.set_state(DAG, run, "failed")
+    wait_for(lambda: dirac.counts([group])[group] == {JobState.CANCELLED: 3})
+    wait_for(lambda: alice.task_state(DAG, run, "clean_up") == "success")
+
+
+def test_a_cleared_wait_kills_its_jobs_and_submits_them_again(
+    alice: Runs, dirac: DiracWms, wait_for: Any
+) -> None:
+    run, group = running(alice, dirac, wait_for)
+    alice.api.clear(DAG, run, "await_jobs")
+    wait_for(lambda: dirac.counts([group])[group][JobState.CANCELLED] == 3)
+    wait_for(lambda: sum(dirac.counts([group])[group].values()) == 6)
+    alice.api.set_state(DAG, run, "failed")
+    wait_for(lambda: dirac.counts([group])[group] == {JobState.CANCELLED: 6})
+
+
+def test_a_restart_of_the_triggerer_kills_nothing(
+    grid: Grid, alice: Runs, dirac: DiracWms, wait_for: Any
+) -> None:
+    run, group = running(alice, dirac, wait_for)
+    grid.stop("airflow-triggerer")
+    grid.start("airflow-triggerer")
+    assert dirac.counts([group])[group][JobState.CANCELLED] == 0
+    alice.api.set_state(DAG, run, "failed")
+    wait_for(lambda: dirac.counts([group])[group] == {JobState.CANCELLED: 3})

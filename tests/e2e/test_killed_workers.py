@@ -1,0 +1,75 @@
+"""Worker processes are killed at random moments; no job and no file is there twice, none is lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from esap_batch.jobs import group_name
+from hooks.dirac_wms import DiracSettings, DiracWms
+from hooks.rucio_lake import RucioLake
+from hooks.settings import runner_path
+from hooks.storage_element import StorageElement
+from localgrid.grid import Grid
+from tests.e2e.conftest import Runs
+
+DAG = "hello_world"
+KILLS = 10
+JOBS = 25
+
+
+def task_processes(run_id: str, task_id: str) -> list[psutil.Process]:
+    """Find the processes that run a task (Airflow names them by task instance)."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        title = " ".join(process.info["cmdline"] or ())
+        if run_id in title and task_id in title:
+            found.append(process)
+    return found
+
+
+def kill_once(run_id: str, task_id: str, delay: float, wait_for: Any) -> int:
+    """Wait for the task to start, then kill it after a while with no warning; give how many died."""
+    wait_for(lambda: task_processes(run_id, task_id), 120)
+    threading.Event().wait(delay)
+    killed = 0
+    for process in task_processes(run_id, task_id):
+        process.kill()
+        killed += 1
+    return killed
+
+
+@pytest.mark.parametrize("task_id", ["submit_jobs", "ingest_products"])
+def test_a_killed_task_goes_on_where_it_was(
+    task_id: str, grid: Grid, alice: Runs, lake: RucioLake, wait_for: Any
+) -> None:
+    seeds = random.Random(task_id)
+    conf: dict[str, Any] = {"n_jobs": JOBS if task_id == "submit_jobs" else 2}
+    runs = [alice.start(DAG, **conf, message=uuid.uuid4().hex) for _ in range(KILLS)]
+    delays = [seeds.uniform(0.0, 4.0) for _ in runs]
+    with ThreadPoolExecutor(KILLS) as pool:
+        kills = list(pool.map(lambda r, d: kill_once(r, task_id, d, wait_for), runs, delays))
+    assert sum(1 for k in kills if k) >= KILLS // 2, f"too few tasks were caught alive: {kills}"
+    credentials = Path(grid.home) / "secrets" / "diracx" / "alice.json"
+    dirac = DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_path())
+    for run in runs:
+        assert alice.end(DAG, run, within=420) == "success"
+        jobs = Counter(a.key for a in dirac.attempts(group_name(DAG, run, "submit_jobs")))
+        assert jobs == Counter((i, 1) for i in range(conf["n_jobs"]))
+        dataset = alice.api.xcom(DAG, run, "ingest_products")["dataset"]
+        files = lake.files(dataset)
+        assert len(files) == conf["n_jobs"] + 3
+        assert lake.is_published(dataset)
+        pfns = lake.pfns("LAPALMA-DISK", [f["name"] for f in files])
+        stored = {f["name"]: StorageElement().stat(pfns[f["name"]]) for f in files}
+        assert {n: s.adler32 for n, s in stored.items() if s} == {f["name"]: f["adler32"] for f in files}
+        on_disk = [p for p in Path(pfns[files[0]["name"]].split("localhost:0", 1)[-1]).parent.iterdir()]
+        assert len(on_disk) == len(files)

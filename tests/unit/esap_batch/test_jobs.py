@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from esap_batch.jobs import (
+    GROUP_LENGTH,
+    Batch,
+    InputFile,
+    JobSpec,
+    JobState,
+    Limits,
+    OutputSpec,
+    group_name,
+    job_name,
+    parse_job_name,
+)
+
+JOB = JobSpec(
+    index=3,
+    command=("esap-noop", "run"),
+    files={"config.json": {"message": "hi"}},
+    inputs=(InputFile("a", "/ctao/esap/a", 3, "0000abcd", "file:///a"),),
+    outputs=(OutputSpec("b", "/ctao/esap/b", ("esap-noop", "validate", "b"), "file:///b"),),
+    limits=Limits(60, 100, 10),
+)
+BATCH = Batch("esap-1", (JOB,), software=({"name": "esap-noop", "version": "0.1.0"},), site="A.B.c")
+
+
+def test_a_job_ends_in_one_of_four_states_and_only_one_is_success() -> None:
+    assert {s for s in JobState if s.is_terminal} == set(JobState) - {JobState.QUEUED, JobState.RUNNING}
+    assert [s for s in JobState if s.is_terminal and not s.is_failure] == [JobState.DONE]
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_group_name_fits_diracs_column_and_is_always_the_same(dag: str, run: str, task: str) -> None:
+    name = group_name(dag, run, task)
+    assert len(name) <= GROUP_LENGTH
+    assert name == group_name(dag, run, task)
+
+
+def test_tasks_and_runs_have_batches_of_their_own() -> None:
+    names = {group_name(d, r, t) for d in ("a", "b") for r in ("1", "2") for t in ("x", "y")}
+    assert len(names) == 8
+    assert group_name("a", "b", "c") != group_name("a", "bc", "")
+
+
+@given(st.integers(0, 99_999), st.integers(1, 99))
+def test_a_job_name_says_what_it_is(index: int, attempt: int) -> None:
+    group = group_name("d", "r", "t")
+    assert parse_job_name(job_name(group, index, attempt)) == (group, index, attempt)
+
+
+@pytest.mark.parametrize("name", ["hello", "", "esap-1-2", "x-00001-1"])
+def test_other_peoples_job_names_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="not a job name"):
+        parse_job_name(name)
+
+
+def test_a_journal_gives_the_batch_back() -> None:
+    assert Batch.from_journal(json.loads(json.dumps(BATCH.journal()))) == BATCH
+
+
+def test_a_journal_of_another_version_is_refused() -> None:
+    with pytest.raises(ValueError, match="allowed 1"):
+        Batch.from_journal({**BATCH.journal(), "schema": 2})
+
+
+def test_the_runner_is_not_told_where_it_runs() -> None:
+    assert set(BATCH.document()) == {"schema", "group", "runtime", "software", "jobs"}

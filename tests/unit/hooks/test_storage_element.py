@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import pytest
+
+from hooks.errors import BackendRefused
+from hooks.storage_element import StorageElement, Stored
+
+SE = StorageElement()
+
+
+def url(path: Path) -> str:
+    return f"file://localhost:0{path}"
+
+
+def test_a_file_is_written_whole_and_read_back(tmp_path: Path) -> None:
+    pfn = url(tmp_path / "a" / "b.json")
+    expected = Stored(5, f"{zlib.adler32(b'hello'):08x}")
+    assert SE.put(pfn, b"hello") == expected
+    assert SE.stat(pfn) == expected
+    assert SE.read(pfn) == b"hello"
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+def test_writing_again_replaces(tmp_path: Path) -> None:
+    pfn = url(tmp_path / "x")
+    SE.put(pfn, b"one")
+    SE.put(pfn, b"two")
+    assert SE.read(pfn) == b"two"
+
+
+def test_a_checksum_has_eight_digits_even_if_it_begins_with_zeros(tmp_path: Path) -> None:
+    assert SE.put(url(tmp_path / "x"), b"").adler32 == "00000001"
+
+
+def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+    assert SE.stat(url(tmp_path / "x")) is None
+    assert SE.exists([url(tmp_path / "x"), url(tmp_path)]) == set()
+
+
+def test_a_move_may_be_repeated_but_not_of_nothing(tmp_path: Path) -> None:
+    old, new = url(tmp_path / "old"), url(tmp_path / "q" / "new")
+    SE.put(old, b"1")
+    SE.move(old, new)
+    SE.move(old, new)
+    assert SE.read(new) == b"1"
+    with pytest.raises(FileNotFoundError):
+        SE.move(old, url(tmp_path / "other"))
+
+
+def test_a_tree_is_deleted_and_counted_once(tmp_path: Path) -> None:
+    SE.put(url(tmp_path / "t" / "a"), b"1")
+    SE.put(url(tmp_path / "t" / "b" / "c"), b"1")
+    assert SE.delete_tree(url(tmp_path / "t")) == 2
+    assert SE.delete_tree(url(tmp_path / "t")) == 0
+
+
+def test_a_scheme_that_is_not_served_is_refused_by_name() -> None:
+    with pytest.raises(BackendRefused, match="'davs' is not served"):
+        SE.stat("davs://se.example.org/x")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from triggers.poller import BulkPoller
+
+INTERVAL = 0.01
+
+
+class Backend:
+    """Counts how often it is asked, and for what."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.down = False
+
+    def ask(self, keys: Sequence[str]) -> dict[str, int]:
+        self.asked.append(sorted(keys))
+        if self.down:
+            raise ConnectionError("down")
+        return {key: len(self.asked) for key in keys}
+
+
+async def first(poller: BulkPoller[int], key: str) -> int | Exception:
+    answers = poller.answers(key)
+    try:
+        return await anext(answers)
+    finally:
+        await answers.aclose()  # type: ignore[attr-defined]
+
+
+def test_all_that_wait_at_a_time_share_one_question() -> None:
+    backend = Backend()
+
+    async def scenario() -> list[int | Exception]:
+        poller = BulkPoller(backend.ask, INTERVAL)
+        return await asyncio.gather(*(first(poller, f"batch{n}") for n in range(1000)))
+
+    answers = asyncio.run(scenario())
+    assert answers == [1] * 1000
+    assert len(backend.asked) == 1
+
+
+def test_back_ends_and_identities_have_pollers_of_their_own() -> None:
+    backend = Backend()
+
+    async def scenario() -> None:
+        alice = BulkPoller.shared(("dirac", "alice"), backend.ask, INTERVAL)
+        assert BulkPoller.shared(("dirac", "alice"), backend.ask, INTERVAL) is alice
+        assert BulkPoller.shared(("dirac", "bob"), backend.ask, INTERVAL) is not alice
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_is_told_to_every_waiter_and_the_poll_goes_on() -> None:
+    backend = Backend()
+
+    async def scenario() -> None:
+        poller = BulkPoller(backend.ask, INTERVAL)
+        backend.down = True
+        answers = poller.answers("a")
+        assert isinstance(await anext(answers), ConnectionError)
+        backend.down = False
+        while isinstance(answer := await anext(answers), Exception):
+            pass
+        assert answer > 1
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_waiter_hears_the_newest_answer_only() -> None:
+    backend = Backend()
+
+    async def scenario() -> None:
+        poller = BulkPoller(backend.ask, INTERVAL)
+        answers = poller.answers("a")
+        assert await anext(answers) == 1
+        while len(backend.asked) < 5:
+            await asyncio.sleep(INTERVAL)
+        answer = await anext(answers)
+        assert isinstance(answer, int)
+        assert answer >= 4
+
+    asyncio.run(scenario())
+
+
+def test_nobody_is_asked_when_nobody_waits() -> None:
+    backend = Backend()
+
+    async def scenario() -> None:
+        poller = BulkPoller(backend.ask, INTERVAL)
+        await first(poller, "a")
+        asked = len(backend.asked)
+        await asyncio.sleep(5 * INTERVAL)
+        assert len(backend.asked) <= asked + 1
+        await first(poller, "b")
+        assert backend.asked[-1] == ["b"]
+
+    asyncio.run(scenario())
