@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,9 @@ from rich.table import Table
 from localgrid.grid import Grid, GridError, ServiceStatus
 from localgrid.services import SERVICES, tail
 
+WIDTH = 150  # when the output goes to a file
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else WIDTH)
 Names = Annotated[list[str] | None, typer.Argument(help=f"services, all by default: {', '.join(SERVICES)}")]
 
 
@@ -40,7 +42,9 @@ def start(services: Names = None) -> None:
     grid, begin = _grid(), time.monotonic()
     _guarded(lambda: grid.start(*(services or SERVICES)))
     console.print(f"the local grid in {grid.home} is up ({time.monotonic() - begin:.1f} s)")
-    console.print(f"Airflow: {grid.info['airflow']['url']}   passwords: {grid.info['airflow']['passwords_file']}")
+    console.print(
+        f"Airflow: {grid.info['airflow']['url']}   passwords: {grid.info['airflow']['passwords_file']}"
+    )
 
 
 @app.command()
@@ -62,7 +66,9 @@ def restart(services: Names = None) -> None:
 
 
 @app.command()
-def down(purge: Annotated[bool, typer.Option("--purge", help="remove the state directory too")] = False) -> None:
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="remove the state directory too")] = False,
+) -> None:
     """Stop everything."""
     _guarded(lambda: _grid().down(purge))
 
@@ -78,10 +84,14 @@ def status() -> None:
     for row in rows:
         table.add_row(*_cells(row))
     console.print(table)
-    console.print(f"{sum(row.memory_mb for row in rows):.0f} MB in all, state in {grid.home}", highlight=False)
+    console.print(
+        f"{sum(row.memory_mb for row in rows):.0f} MB in all, state in {grid.home}", highlight=False
+    )
     for row in rows:
         if row.crashed:
-            console.print(f"\n{row.name} has crashed. Last lines of {grid.layout.log(row.name)}:", style="red")
+            console.print(
+                f"\n{row.name} has crashed. Last lines of {grid.layout.log(row.name)}:", style="red"
+            )
             console.print(tail(grid.layout.log(row.name)), markup=False, highlight=False)
     if not all(row.healthy for row in rows):
         raise typer.Exit(1)

@@ -83,13 +83,18 @@ def show_product(grid: Grid, dataset: str, target: Path) -> None:
     table.add_row("checks", f"{metadata['esap_checks']} checks, verdict: {metadata['esap_verdict']}")
     files = lake.files(dataset)
     for file in files:
-        table.add_row("file", f"{file['name'].rsplit('/', 1)[-1]}  {file['bytes']} bytes, adler32 {file['adler32']}")
+        table.add_row(
+            "file", f"{file['name'].rsplit('/', 1)[-1]}  {file['bytes']} bytes, adler32 {file['adler32']}"
+        )
     table.add_row("provenance", f"{dataset}/provenance.json (W3C PROV-JSON)")
     console.print(table)
     import logging
 
     client = DownloadClient(lake.client, logger=logging.getLogger("rucio"))
-    items = [{"did": f"{scope_of(f['name'])}:{f['name']}", "base_dir": str(target), "no_subdir": True} for f in files]
+    items = [
+        {"did": f"{scope_of(f['name'])}:{f['name']}", "base_dir": str(target), "no_subdir": True}
+        for f in files
+    ]
     client.download_dids(items, num_threads=2)
     for plot in sorted(target.rglob("*.png")):
         console.print(f"Plot: [bold]{plot}[/]")
@@ -117,7 +122,9 @@ def main(
     product = api.xcom(use_case, run_id, "ingest_products")
     adopted = None if product else api.xcom(use_case, run_id, "check_duplicate")
     if state != "success" or not (product or adopted):
-        console.print(f"[red]The run has {state}.[/] See {grid.info['airflow']['url']}/dags/{use_case}/runs/{run_id}")
+        console.print(
+            f"[red]The run has {state}.[/] See {grid.info['airflow']['url']}/dags/{use_case}/runs/{run_id}"
+        )
         raise typer.Exit(1)
     if adopted:
         console.print(
@@ -131,7 +138,9 @@ def main(
 def _say_farewell(grid: Grid, seconds: float) -> None:
     airflow = grid.info["airflow"]
     password = json.loads(Path(airflow["passwords_file"]).read_text())[USER]
-    console.print(f"\nAll of it took {seconds:.1f} s. Airflow: [bold]{airflow['url']}[/], {USER} / {password}")
+    console.print(
+        f"\nAll of it took {seconds:.1f} s. Airflow: [bold]{airflow['url']}[/], {USER} / {password}"
+    )
     console.print("It stays up until `make down`; `make demo` again shows the duplicate check.")
 
 

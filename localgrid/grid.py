@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from localgrid import services
 from localgrid.layout import Layout, default_home, write_private_json
-from localgrid.services import BY_NAME, SERVICES, Node, Service, Step, Unhealthy
+from localgrid.services import BY_NAME, SERVICES, Node, Service, Started, Step, Unhealthy
 from localgrid.setup import airflow, diracx, rucio
 from localgrid.supervision import ProcessState, Supervisor
 
@@ -101,8 +101,6 @@ class Grid:
             GridError: unknown name, or something is missing.
         """
         wanted = self._with_needs(self._known(names))
-        if self._all_healthy(wanted):
-            return
         with self._locked():
             self._configure()
             self.supervisor.up()
@@ -139,7 +137,9 @@ class Grid:
     def _purge(self) -> None:
         marks = ("ports.json", "supervisord.conf", "grid.json")
         if any(self.home.iterdir()) and not any((self.home / mark).exists() for mark in marks):
-            raise GridError(f"localgrid: {self.home} does not look like a grid's state directory: not removed")
+            raise GridError(
+                f"localgrid: {self.home} does not look like a grid's state directory: not removed"
+            )
         shutil.rmtree(self.home)
 
     def status(self) -> list[ServiceStatus]:
@@ -206,14 +206,6 @@ class Grid:
                 todo += node.needs + (node.steps if isinstance(node, Service) else ())
         return wanted
 
-    def _all_healthy(self, wanted: dict[str, Node]) -> bool:
-        chosen = [name for name in wanted if name in SERVICES]
-        states = self.supervisor.states()
-        if not all(states[name].runs for name in chosen):
-            return False
-        with ThreadPoolExecutor(len(chosen)) as pool:
-            return all(pool.map(lambda name: self._trouble(states[name]) == "", chosen))
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One start at a time in a state directory; a second one waits for the first."""
@@ -236,11 +228,18 @@ class Grid:
         layout = self.layout
         return {
             "home": str(layout.home),
-            "diracx": {"url": diracx.url(layout), "vo": diracx.VO, "credentials_dir": str(layout.diracx_credentials)},
+            "diracx": {
+                "url": diracx.url(layout),
+                "vo": diracx.VO,
+                "credentials_dir": str(layout.diracx_credentials),
+            },
             "rucio": {"url": layout.url("rucio"), "account": "esap", "username": rucio.ESAP_USER},
             "fts": {"url": layout.url("fts")},
             "s3": {"url": layout.url("s3")},
-            "airflow": {"url": layout.url("airflow-api"), "passwords_file": str(layout.airflow_passwords_file)},
+            "airflow": {
+                "url": layout.url("airflow-api"),
+                "passwords_file": str(layout.airflow_passwords_file),
+            },
             "postgres": {"port": layout.ports["postgres"]},
             "storage": {rse: str(layout.storage(rse)) for rse in rucio.RSES},
             "sites": services.SITES,
@@ -275,7 +274,9 @@ class Grid:
             raise
         except Exception as error:  # whichever library it comes from: the user must learn which part failed
             logs = self.layout.path("logs")
-            raise GridError(f"localgrid: {node.name} failed: {type(error).__name__}: {error} (logs: {logs})") from error
+            raise GridError(
+                f"localgrid: {node.name} failed: {type(error).__name__}: {error} (logs: {logs})"
+            ) from error
         self.progress(node.name, time.monotonic() - begin)
 
     def _start_one(self, service: Service) -> None:
@@ -285,7 +286,9 @@ class Grid:
         deadline = time.monotonic() + HEALTH_TIMEOUT_S
         while trouble := self._trouble(state := self.supervisor.states()[service.name]):
             if not state.runs:
-                raise ServiceDown(service.name, f"ended with exit code {state.exit_status}", self._log(service))
+                raise ServiceDown(
+                    service.name, f"ended with exit code {state.exit_status}", self._log(service)
+                )
             if time.monotonic() > deadline:
                 raise ServiceDown(service.name, f"is not healthy: {trouble}", self._log(service))
             time.sleep(POLL_S)
@@ -298,7 +301,7 @@ class Grid:
         if not state.runs:
             return state.state.lower()
         try:
-            SERVICES[state.name].health(self.layout, state.started)
+            SERVICES[state.name].health(self.layout, Started(state.pid, state.started))
         except Unhealthy as error:
             return str(error) or "unhealthy"
         return ""

@@ -16,7 +16,9 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 HOME_VARIABLE = "ESAP_LOCALGRID_HOME"
 HOST = "127.0.0.1"
-PORTS = range(20000, 32000)  # below Linux's ephemeral range: no outgoing connection takes one while we are down
+PORTS = range(
+    20000, 32000
+)  # below Linux's ephemeral range: no outgoing connection takes one while we are down
 LONGEST_SOCKET_PATH = 100
 LISTENERS = ("postgres", "s3", "diracx", "rucio", "fts", "airflow-api")
 AIRFLOW_USERS = {"admin": "admin", "alice": "user", "bob": "user", "dave": "user"}
@@ -105,7 +107,17 @@ class Layout:
             )
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
-        for name in ("logs", "run", "services", "secrets", "secrets/diracx", "tmp", "user", "storage", "airflow"):
+        for name in (
+            "logs",
+            "run",
+            "services",
+            "secrets",
+            "secrets/diracx",
+            "tmp",
+            "user",
+            "storage",
+            "airflow",
+        ):
             self.path(name).mkdir(exist_ok=True, mode=0o700)
 
     @property

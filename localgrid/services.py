@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from localgrid.layout import HOST, PROJECT, Layout
 from localgrid.setup import airflow, diracx, postgres, rucio
@@ -20,8 +21,18 @@ RUN_VARIABLE = "ESAP_LOCALGRID_RUN"  # names, in the environment of every proces
 SITES = {"ESAP.LaPalma.local": 2, "ESAP.CSCS.local": 2}
 
 
+class Started(NamedTuple):
+    """The process of a service: its id and its start (s since 1970, rounded down)."""
+
+    pid: int
+    time: float
+
+
 class Unhealthy(Exception):
     """A service runs and yet does not do its work; says why."""
+
+
+Health = Callable[[Layout, Started], None]
 
 
 @dataclass(frozen=True)
@@ -43,13 +54,13 @@ class Step(Node):
 class Service(Node):
     """A process under supervisor.
 
-    `prepare` runs before it starts; `health` gets the time of its start (s since 1970) and raises `Unhealthy`;
+    `prepare` runs before it starts; `health` gets its process and raises `Unhealthy`;
     `steps` are the names of steps that belong to it and run each time it has been started.
     """
 
     command: Callable[[Layout], Sequence[str]] = lambda _: ()
     environment: Callable[[Layout], Mapping[str, str]] = lambda _: {}
-    health: Callable[[Layout, float], None] = lambda _, __: None
+    health: Health = lambda _, __: None
     prepare: Callable[[Layout], None] = lambda _: None
     stop_signal: str = "TERM"
     stop_wait_s: int = 10
@@ -67,14 +78,14 @@ def _get(url: str) -> bytes:
         raise Unhealthy(f"GET {url}: {error or type(error).__name__}") from error
 
 
-def _http(listener: str, path: str) -> Callable[[Layout, float], None]:
-    def check(layout: Layout, _: float) -> None:
+def _http(listener: str, path: str) -> Health:
+    def check(layout: Layout, _: Started) -> None:
         _get(layout.url(listener) + path)
 
     return check
 
 
-def _postgres_answers(layout: Layout, _: float) -> None:
+def _postgres_answers(layout: Layout, _: Started) -> None:
     import psycopg2
 
     try:
@@ -83,14 +94,14 @@ def _postgres_answers(layout: Layout, _: float) -> None:
         raise Unhealthy(str(error).strip()) from error
 
 
-def _beats(name: str) -> Callable[[Layout, float], None]:
-    def check(layout: Layout, started: float) -> None:
+def _beats(name: str) -> Health:
+    def check(layout: Layout, started: Started) -> None:
         try:
             beat = json.loads(layout.beat(name).read_text())
         except FileNotFoundError:
             raise Unhealthy("no heartbeat yet") from None
         age = time.time() - beat["time"]
-        if beat["time"] < started:
+        if beat["pid"] != started.pid:
             raise Unhealthy("no heartbeat yet since its start")
         if age > BEAT_AGE_S:
             raise Unhealthy(f"last heartbeat {age:.0f} s ago")
@@ -102,11 +113,11 @@ def _beats(name: str) -> Callable[[Layout, float], None]:
     return check
 
 
-def _airflow_component(part: str) -> Callable[[Layout, float], None]:
-    def check(layout: Layout, started: float) -> None:
+def _airflow_component(part: str) -> Health:
+    def check(layout: Layout, started: Started) -> None:
         state = json.loads(_get(f"{layout.url('airflow-api')}/api/v2/monitor/health")).get(part) or {}
         latest = state.get(f"latest_{part}_heartbeat")
-        if not latest or datetime.fromisoformat(latest).timestamp() < started:
+        if not latest or datetime.fromisoformat(latest).timestamp() < started.time + 1:
             raise Unhealthy("no heartbeat yet since its start")
         if state.get("status") != "healthy":
             raise Unhealthy(f"Airflow says {state.get('status')}, last heartbeat {latest}")
@@ -184,7 +195,9 @@ NODES: tuple[Node, ...] = (
     _airflow_service("airflow-scheduler", "scheduler"),
     _airflow_service("airflow-dag-processor", "dag_processor"),
     _airflow_service("airflow-triggerer", "triggerer"),
-    Service("s3", command=_s3_command, health=_http("s3", "/moto-api/"), listener="s3", stand_in_for="an S3 store"),
+    Service(
+        "s3", command=_s3_command, health=_http("s3", "/moto-api/"), listener="s3", stand_in_for="an S3 store"
+    ),
     Service(
         "diracx",
         ("s3",),

@@ -143,7 +143,9 @@ class Supervisor:
             self._rpc.startProcess(name, False)
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
-                raise RuntimeError(f"localgrid: supervisor cannot start {name}: {fault.faultString}") from fault
+                raise RuntimeError(
+                    f"localgrid: supervisor cannot start {name}: {fault.faultString}"
+                ) from fault
 
     def stop(self, name: str) -> None:
         """Stop a service and wait for its end."""
@@ -151,7 +153,9 @@ class Supervisor:
             self._rpc.stopProcess(name, True)
         except xmlrpc.client.Fault as fault:
             if "NOT_RUNNING" not in fault.faultString:
-                raise RuntimeError(f"localgrid: supervisor cannot stop {name}: {fault.faultString}") from fault
+                raise RuntimeError(
+                    f"localgrid: supervisor cannot stop {name}: {fault.faultString}"
+                ) from fault
         kill_all(self.members(name))
 
     def kill(self, name: str) -> None:

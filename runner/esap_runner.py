@@ -120,7 +120,7 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-# --- the job description ---------------------------------------------------------------------------------
+# --- the job description --------------------------------------------------------------------------
 
 
 def is_text(value: Any) -> bool:
@@ -280,7 +280,7 @@ def write_files(files: Json) -> None:
             stream.write(content if isinstance(content, str) else json.dumps(content, indent=1) + "\n")
 
 
-# --- software --------------------------------------------------------------------------------------------
+# --- software -------------------------------------------------------------------------------------
 
 
 def plain_environment(batch: Json) -> Dict[str, str]:
@@ -319,7 +319,7 @@ def job_environment(batch: Json, job: Json, attempt: int) -> Dict[str, str]:
     return environment
 
 
-# --- processes -------------------------------------------------------------------------------------------
+# --- processes ------------------------------------------------------------------------------------
 
 
 def load_prctl() -> Callable[[int, int], int]:
@@ -487,7 +487,7 @@ def tail_of(path: str) -> str:
     return "\n".join(text.splitlines()[-TAIL_LINES:])
 
 
-# --- files and their transport ---------------------------------------------------------------------------
+# --- files and their transport --------------------------------------------------------------------
 
 
 class Checksums:
@@ -699,7 +699,7 @@ def upload_output(one: Json, sums: Checksums) -> None:
         raise JobError("UPLOAD_FAILED", f"{what}: {error}") from error
 
 
-# --- the job ---------------------------------------------------------------------------------------------
+# --- the job --------------------------------------------------------------------------------------
 
 
 class Job:

@@ -115,7 +115,11 @@ class Transfers:
         with self.changed:
             for file in job["files"]:
                 if file["file_state"] not in FINAL:
-                    file |= {"file_state": "CANCELED", "reason": "Job canceled by the user", "finish_time": now()}
+                    file |= {
+                        "file_state": "CANCELED",
+                        "reason": "Job canceled by the user",
+                        "finish_time": now(),
+                    }
             self.changed.notify_all()
         self.save(job)
 
@@ -169,7 +173,9 @@ class Transfers:
         if wanted and job["verify"] in ("both", "source") and checksum(source, kind) != wanted:
             raise TransferError(f"SOURCE CHECKSUM MISMATCH User-defined and source {kind} do not match")
         if target.exists() and not job["overwrite"]:
-            raise TransferError("DESTINATION OVERWRITE [17] Destination file exists and overwrite is not enabled")
+            raise TransferError(
+                "DESTINATION OVERWRITE [17] Destination file exists and overwrite is not enabled"
+            )
         verify = wanted if job["verify"] in ("both", "target") else ""
         _copy(source, target, kind, verify)
 
@@ -252,7 +258,9 @@ class Handler(BaseHTTPRequestHandler):
             case [""]:
                 self.reply(200, {"api": {"major": 3, "minor": 12, "patch": 0}, "core": {"major": 3}})
             case ["whoami"]:
-                self.reply(200, {"base_id": str(uuid.UUID(int=0)), "vos": ["ctao"], "user_dn": "/CN=localgrid"})
+                self.reply(
+                    200, {"base_id": str(uuid.UUID(int=0)), "vos": ["ctao"], "user_dn": "/CN=localgrid"}
+                )
             case ["_control"]:
                 self.reply(200, self.transfers.control)
             case ["_jobs"]:

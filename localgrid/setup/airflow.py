@@ -80,7 +80,11 @@ def connections(layout: Layout) -> dict[str, object]:
         "dirac_local": {
             "conn_type": "diracx",
             "host": diracx.url(layout),
-            "extra": {"vo": diracx.VO, "credentials_dir": str(layout.diracx_credentials)},
+            "extra": {
+                "vo": diracx.VO,
+                "credentials_dir": str(layout.diracx_credentials),
+                "poll_interval": 1.0,
+            },
         },
         "rucio_lake": {
             "conn_type": "rucio",
@@ -96,7 +100,9 @@ def create(layout: Layout) -> None:
     """Write connections, passwords and the environment file for developers."""
     write_private_json(layout.path("secrets", "connections.json"), connections(layout))
     if set(layout.airflow_passwords) < set(AIRFLOW_USERS):
-        raise RuntimeError(f"localgrid: {layout.airflow_passwords_file} lacks a user: remove it and start again")
+        raise RuntimeError(
+            f"localgrid: {layout.airflow_passwords_file} lacks a user: remove it and start again"
+        )
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment(layout).items()]
     write_private(layout.airflow_environment_file, "".join(lines))
 

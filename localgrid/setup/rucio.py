@@ -199,7 +199,7 @@ def _unless_there(make: Callable[..., object], *arguments: object, **named: obje
 def _create_account(client: Any, password: str) -> None:
     _unless_there(client.add_account, "esap", "SERVICE", "esap@localhost")
     if not any(entry["key"] == "admin" for entry in next(iter(client.list_account_attributes("esap")), [])):
-        client.add_account_attribute("esap", "admin", True)
+        client.add_account_attribute("esap", "admin", "True")
     _unless_there(
         client.add_identity, "esap", ESAP_USER, "USERPASS", email="esap@localhost", password=password
     )
@@ -215,7 +215,7 @@ def _create_rse(client: Any, layout: Layout, rse: str, kind: str) -> None:
         "impl": "rucio.rse.protocols.posix.Default",
         "domains": ALL_OPERATIONS,
     }
-    if not client.get_protocols(rse):
+    if not client.get_rse(rse)["protocols"]:
         client.add_protocol(rse, protocol)
     client.add_rse_attribute(rse, "fts", layout.url("fts"))
     for account in ("esap", "root"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SHOWN_CHARACTERS = 80
+SHOWN_PROBLEMS = 50
 
 
 class _Missing:
@@ -35,13 +36,16 @@ class Problem:
         return f"{text} ({self.message})" if self.message else text
 
 
-class RequestRefused(ValueError):
+class RequestRefused(ValueError):  # noqa: N818 - says what happened
     """A request that cannot be run as it is, with everything that is wrong with it."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         many = f"{len(self.problems)} problems" if len(self.problems) != 1 else "1 problem"
-        super().__init__("\n".join([f"the request is refused, {many}:", *(f"- {p}" for p in self.problems)]))
+        lines = [f"- {p}" for p in self.problems[:SHOWN_PROBLEMS]]
+        if len(self.problems) > SHOWN_PROBLEMS:
+            lines.append(f"- and {len(self.problems) - SHOWN_PROBLEMS} more")
+        super().__init__("\n".join([f"the request is refused, {many}:", *lines]))
 
 
 class ConfigurationError(RuntimeError):

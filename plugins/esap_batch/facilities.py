@@ -89,7 +89,7 @@ class Match:
     rejected: Mapping[str, tuple[str, ...]]
 
 
-class NoFacilityFits(LookupError):
+class NoFacilityFits(LookupError):  # noqa: N818 - says what happened
     """No facility, or not the one that was asked for, can run the batch."""
 
     def __init__(

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from esap_batch.configuration import read_mapping
+from esap_batch.errors import ConfigurationError
 
 EVERY_WORKFLOW = "*"
 
 
-class IdentityRefused(PermissionError):
+class IdentityRefused(PermissionError):  # noqa: N818 - says what happened
     """A user who is unknown, or may not do what was asked."""
 
 
@@ -73,7 +74,7 @@ class Identities:
         return self.identity_from_groups(user, entry["groups"], str(entry.get("dirac_user", user)))
 
     def identity_from_groups(self, user: str, groups: list[str], dirac_user: str | None = None) -> Identity:
-        """Make the identity of a user whose groups come with a token; groups without a meaning are ignored."""
+        """Make the identity of a user whose groups come with a token; unknown groups are ignored."""
         own = [self.groups[name] for name in groups if name in self.groups]
         if not own:
             raise IdentityRefused(
@@ -97,6 +98,10 @@ def load_identities(path: Path) -> Identities:
     """Read identity.yaml; ConfigurationError when it is missing or against identity.schema.json beside it."""
     document = read_mapping(path, path.with_name("identity.schema.json"))
     groups = {name: _group(name, entry) for name, entry in document["groups"].items()}
+    for user, entry in document["users"].items():
+        for name in entry["groups"]:
+            if name not in groups:
+                raise ConfigurationError(path, f"user {user}: group {name}: allowed {_listed(groups)}")
     return Identities(groups, document["users"])
 
 

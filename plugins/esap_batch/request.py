@@ -32,6 +32,7 @@ _BOUNDS = {
     "exclusiveMinimum": "not above the minimum",
     "maximum": "above the maximum",
     "exclusiveMaximum": "not below the maximum",
+    "maxLength": "it is too long",
 }
 
 
@@ -46,9 +47,7 @@ def validate(conf: object, workflow: Workflow) -> list[Problem]:
     assert isinstance(conf, Mapping)
     from jsonschema import Draft202012Validator
 
-    validator = Draft202012Validator(
-        workflow.schema, format_checker=Draft202012Validator.FORMAT_CHECKER
-    )
+    validator = Draft202012Validator(workflow.schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
     given = _given(conf, workflow)
     problems = [p for e in validator.iter_errors(given) for p in _problems(e, given, workflow)]
     return sorted({str(p): p for p in problems}.values(), key=str)
@@ -97,7 +96,7 @@ def _unreadable(conf: object) -> Problem | None:
         where = f"look at {', '.join(found)}" if found else "look inside"
         return Problem(whole, conf, "finite numbers", f"NaN or an infinity is in it: {where}")
     if size > MAX_BYTES:
-        return Problem(whole, f"{size} bytes", f"at most {MAX_BYTES} bytes of JSON", "it is too large")
+        return Problem("size of the request", size, f"at most {MAX_BYTES} bytes of JSON", "it is too large")
     return None
 
 
@@ -112,7 +111,9 @@ def _problems(error: ValidationError, conf: Mapping[str, Any], workflow: Workflo
         for name in sorted(set(conf) - set(workflow.properties)):
             yield _unknown_field(name, conf[name], workflow)
     elif error.validator == "required":
-        for name in sorted(set(error.validator_value) - set(error.instance)):
+        needed: Any = error.validator_value
+        present: Any = error.instance
+        for name in sorted(set(needed) - set(present)):
             yield Problem(name, MISSING, describe(workflow.properties.get(name, {})), "it is required")
     else:
         field = ".".join(str(p) for p in error.absolute_path) or "the request"
@@ -122,9 +123,9 @@ def _problems(error: ValidationError, conf: Mapping[str, Any], workflow: Workflo
 
 def _unknown_field(name: str, value: object, workflow: Workflow) -> Problem:
     near = difflib.get_close_matches(name.lower(), workflow.properties, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    known = ", ".join(sorted(workflow.properties))
-    return Problem(shown(name).strip('"'), value, f"fields are {known}", f"there is no such field{hint}")
+    allowed = f"is {near[0]}" if near else f"are the fields {', '.join(sorted(workflow.properties))}"
+    hint = f": did you mean {near[0]}?" if near else ""
+    return Problem(shown(name).strip('"'), value, allowed, f"there is no such field{hint}")
 
 
 def _reason(error: ValidationError) -> str:
@@ -132,13 +133,14 @@ def _reason(error: ValidationError) -> str:
         case "type":
             return f"it is {_kind(error.instance)}"
         case "enum" if isinstance(error.instance, str):
-            words = [str(v) for v in error.validator_value]
+            allowed: Any = error.validator_value
+            words = [str(v) for v in allowed]
             near = difflib.get_close_matches(error.instance, words, n=1)
             return f"did you mean {near[0]}?" if near else ""
         case "format":
             return f"it is no {error.validator_value}"
         case keyword:
-            return _BOUNDS.get(str(keyword), f"against the schema's {keyword}")
+            return _BOUNDS.get(str(keyword), f"it is against {keyword} of the schema")
 
 
 def describe(schema: Mapping[str, Any]) -> str:

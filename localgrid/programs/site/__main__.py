@@ -104,7 +104,9 @@ class Site:
         self.wrapper.records.save(record)
 
         async def place(client: AsyncDiracClient) -> None:
-            await client.jobs.patch_metadata({str(job.job_id): {"Site": site, "HostName": os.uname().nodename}})
+            await client.jobs.patch_metadata(
+                {str(job.job_id): {"Site": site, "HostName": os.uname().nodename}}
+            )
 
         try:
             status = await self.reporter.report(job.job_id, Step("Matched", "Job Received by Agent"))
@@ -138,7 +140,10 @@ class Site:
             since = dict(self.wrapper.running_since)
             if not since:
                 continue
-            body = {str(job): {"WallClockTime": round(time.monotonic() - start, 1)} for job, start in since.items()}
+            body = {
+                str(job): {"WallClockTime": round(time.monotonic() - start, 1)}
+                for job, start in since.items()
+            }
 
             async def beat(client: AsyncDiracClient, body: object = body) -> list[object]:
                 return list(await client.jobs.add_heartbeat(body))
@@ -209,7 +214,9 @@ def main() -> None:
     parser.add_argument("--slots", type=slots, action="append", required=True, metavar="SITE=NUMBER")
     parser.add_argument("--poll", type=float, default=0.5, help="seconds between looks for new jobs")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", force=True
+    )
     LOG.setLevel(logging.INFO)
     asyncio.run(serve(options))
 

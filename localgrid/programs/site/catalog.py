@@ -76,4 +76,7 @@ class Catalog:
             spec.append({"parameter": "Site", "operator": VectorSearchOperator.IN, "values": sites})
         async with self.database as database:
             _, rows = await database.search(COLUMNS, spec, SORT, per_page=at_most, page=1)
-        return [FoundJob(*(row[k] for k in ("JobID", "VO", "Owner", "OwnerGroup", "Status", "Site"))) for row in rows]
+        return [
+            FoundJob(*(row[k] for k in ("JobID", "VO", "Owner", "OwnerGroup", "Status", "Site")))
+            for row in rows
+        ]

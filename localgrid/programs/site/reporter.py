@@ -82,7 +82,7 @@ class Reporter:
             return
         for report in reports:
             if not report.answer.cancelled():
-                report.answer.set_result(str(success.get(str(report.job_id), {}).get("Status", "")))
+                report.answer.set_result(str(success.get(str(report.job_id), {}).get("status", "")))
 
     async def _call(self, reports: list[_Report]) -> dict[str, dict[str, Any]]:
         body: dict[str, dict[str, dict[str, str]]] = {}

@@ -184,7 +184,10 @@ class Wrapper:
         program = workdir / description.executable
         command = [str(program) if program.is_file() else description.executable, *description.arguments]
         environment = job_environment(record, workdir, self.software_area)
-        with (workdir / description.stdout).open("wb") as out, (workdir / description.stderr).open("wb") as err:
+        with (
+            (workdir / description.stdout).open("wb") as out,
+            (workdir / description.stderr).open("wb") as err,
+        ):
             try:
                 process = await self._spawn(command, workdir, environment, out, err)
             except OSError as error:

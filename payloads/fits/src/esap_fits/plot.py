@@ -54,11 +54,11 @@ def _draw_area(axes: Any, hdu: Any) -> None:
 def _draw_dispersion(figure: Any, axes: Any, hdu: Any) -> None:
     row = hdu.data[0]
     energy, migra, theta = (_edges(row, axis) for axis in ("ENERG", "MIGRA", "THETA"))
-    density = np.where(row["MATRIX"][0] > 0, row["MATRIX"][0], np.nan)
-    image = axes.pcolormesh(energy, migra, density, cmap="viridis", rasterized=True)
-    axes.plot(np.sqrt(energy[1:] * energy[:-1]), _median(row["MATRIX"][0], migra), "w.-", label="median")
+    density = row["MATRIX"][0]
+    image = axes.pcolormesh(energy, migra, density, cmap="viridis", vmin=0)
+    axes.plot(np.sqrt(energy[1:] * energy[:-1]), _median(density, migra), "w.-", label="median")
     axes.axhline(1, color="white", linewidth=0.8, linestyle=":")
-    axes.set(xscale="log", yscale="log", ylim=(0.4, 2.5))
+    axes.set(xscale="log", yscale="log", xlim=energy[[0, -1]], ylim=(0.4, 2.5))
     axes.set(xlabel="true energy / TeV", ylabel="reconstructed / true energy")
     axes.set_yticks([0.5, 0.7, 1, 1.5, 2], ["0.5", "0.7", "1", "1.5", "2"])
     axes.minorticks_off()

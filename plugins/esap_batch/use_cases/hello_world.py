@@ -1,0 +1,73 @@
+"""Jobs that do next to nothing, or misbehave as asked: the smallest complete use case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from esap_batch.errors import Problem
+from esap_batch.facilities import Requirements
+from esap_batch.identity import Identity
+from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
+from esap_batch.workflows import Workflow
+
+CONFIG = "config.json"
+
+
+def check(_request: Mapping[str, Any], _workflow: Workflow) -> list[Problem]:
+    """Check across fields: there is nothing that the schema does not say."""
+    return []
+
+
+def jobs(steering: Mapping[str, Any], directory: str, _inputs: Sequence[InputFile] = ()) -> list[JobSpec]:
+    """Make the jobs; each writes one greeting, `partial_output` promises a second that it does not write."""
+    return [_job(steering, directory, index) for index in range(steering["request"]["n_jobs"])]
+
+
+def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirements:
+    """Say what a facility needs."""
+    limits = _limits(steering)
+    return Requirements(
+        experiments=identity.experiments,
+        software=tuple((s["name"], s["version"]) for s in steering["software"]),
+        runtimes=("plain",),
+        memory_mb=limits.memory_mb,
+        wall_time_s=limits.wall_time_s,
+        disk_mb=limits.disk_mb,
+        n_jobs=steering["request"]["n_jobs"],
+        preferred=steering["request"]["facility"],
+    )
+
+
+def _job(steering: Mapping[str, Any], directory: str, index: int) -> JobSpec:
+    request, settings = steering["request"], steering["production"]
+    behaviour = request["behaviour"]
+    names = [f"hello_{index:05d}.json"]
+    if behaviour == "partial_output":
+        names.append(f"hello_{index:05d}_more.json")
+    config = {
+        "behaviour": behaviour,
+        "outputs": names,
+        "message": request["message"],
+        "index": index,
+        "duration_s": settings["endless_s"] if behaviour == "too_long" else request["duration_s"],
+        "memory_mb": request["memory_mb"] * settings["memory_overdraft"],
+    }
+    return JobSpec(
+        index=index,
+        command=("esap-noop", "run", "--config", CONFIG),
+        files={CONFIG: config},
+        outputs=tuple(OutputSpec(n, f"{directory}/{n}", ("esap-noop", "validate", n)) for n in names),
+        limits=_limits(steering),
+    )
+
+
+def _limits(steering: Mapping[str, Any]) -> Limits:
+    request, limits = steering["request"], steering["limits"]
+    spare = 0 if request["behaviour"] == "too_long" else limits["wall_time_s"]
+    return Limits(
+        wall_time_s=math.ceil(request["duration_s"] + spare),
+        memory_mb=request["memory_mb"],
+        disk_mb=limits["disk_mb"],
+    )

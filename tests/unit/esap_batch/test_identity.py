@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from esap_batch.errors import ConfigurationError
+from esap_batch.identity import IdentityRefused, load_identities
+
+CONFIG = Path(__file__).parents[3] / "config"
+KNOWN = load_identities(CONFIG / "identity.yaml")
+
+
+@pytest.mark.parametrize("user", ["alice", "bob"])
+def test_members_of_ctao(user: str) -> None:
+    identity = KNOWN.identity_of(user)
+    assert identity.experiments == {"ctao"}
+    assert (identity.dirac_vo, identity.dirac_group, identity.dirac_user) == ("ctao", "ctao_user", user)
+    assert identity.rucio_account == "esap"
+    identity.require_workflow("cta_irf")
+    identity.require_workflow("hello_world")
+
+
+def test_the_administrator_may_all_and_has_another_name_at_dirac() -> None:
+    identity = KNOWN.identity_of("admin")
+    identity.require_workflow("cta_irf")
+    identity.require_workflow("one that comes later")
+    assert (identity.dirac_user, identity.dirac_group) == ("carol", "ctao_admin")
+    assert identity.experiments == {"ctao", "km3net"}
+
+
+def test_a_workflow_of_another_experiment_is_refused_with_the_groups_that_may() -> None:
+    dave = KNOWN.identity_of("dave")
+    dave.require_workflow("hello_world")
+    with pytest.raises(IdentityRefused) as refusal:
+        dave.require_workflow("cta_irf")
+    assert str(refusal.value) == (
+        "user dave may not run cta_irf: is in km3net/users, needed is one of esap/admins, ctao/users"
+    )
+    assert isinstance(refusal.value, PermissionError)
+
+
+@pytest.mark.parametrize("user", ["mallory", "Alice", "alice "])
+def test_an_unknown_user_is_refused(user: str) -> None:
+    with pytest.raises(IdentityRefused, match=f"user {user} is in no group"):
+        KNOWN.identity_of(user)
+
+
+@pytest.mark.parametrize("user", [None, ""])
+def test_a_run_of_nobody_is_refused(user: str | None) -> None:
+    with pytest.raises(IdentityRefused, match="the run has no user"):
+        KNOWN.identity_of(user)
+
+
+def test_groups_of_a_token_give_the_same_identity_as_a_local_user() -> None:
+    assert KNOWN.identity_from_groups("alice", ["ctao/users", "unheard/of"]) == KNOWN.identity_of("alice")
+
+
+def test_a_token_without_a_known_group_is_refused() -> None:
+    with pytest.raises(IdentityRefused, match="user eve is in unheard/of: allowed is one of esap/admins"):
+        KNOWN.identity_from_groups("eve", ["unheard/of"])
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "identity.schema.json").write_text((CONFIG / "identity.schema.json").read_text())
+    (tmp_path / "identity.yaml").write_text("groups: {a: {workflow: [b]}}\nusers: {}\n")
+    with pytest.raises(ConfigurationError, match=r"identity\.yaml: .*'workflows' is a required property"):
+        load_identities(tmp_path / "identity.yaml")
+
+
+def test_a_user_of_a_group_that_does_not_exist_is_the_administrators_fault(tmp_path: Path) -> None:
+    (tmp_path / "identity.schema.json").write_text((CONFIG / "identity.schema.json").read_text())
+    (tmp_path / "identity.yaml").write_text("groups: {a: {workflows: []}}\nusers: {u: {groups: [a, b]}}\n")
+    with pytest.raises(ConfigurationError, match=r"identity\.yaml: user u: group b: allowed a"):
+        load_identities(tmp_path / "identity.yaml")

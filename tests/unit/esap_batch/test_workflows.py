@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from esap_batch.errors import ConfigurationError
+from esap_batch.facilities import AUTO, load_facilities
+from esap_batch.workflows import load_workflow
+
+CONFIG = Path(__file__).parents[3] / "config"
+NAMES = sorted(p.name for p in (CONFIG / "workflows").iterdir() if p.is_dir())
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    shutil.copytree(CONFIG, tmp_path / "config")
+    return tmp_path / "config"
+
+
+def test_both_use_cases_are_there() -> None:
+    assert {"cta_irf", "hello_world"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_is_fit_for_the_trigger_form(name: str) -> None:
+    workflow = load_workflow(CONFIG, name)
+    for field, prop in workflow.properties.items():
+        assert {"title", "description", "section", "type"} <= set(prop), field
+    assert workflow.schema["additionalProperties"] is False
+    assert workflow.title
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_facilities_of_the_form_are_the_configured_ones(name: str) -> None:
+    offered = load_workflow(CONFIG, name).properties["facility"]["enum"]
+    assert offered == [AUTO, *(f.name for f in load_facilities(CONFIG / "facilities.yaml"))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_has_no_effect_on_the_result(name: str) -> None:
+    assert load_workflow(CONFIG, name).without_effect == ("facility", "force", "job_name")
+
+
+def test_a_changed_file_is_read_again(config: Path) -> None:
+    before = load_workflow(config, "hello_world")
+    assert load_workflow(config, "hello_world") is before
+    schema = config / "workflows/hello_world/request.schema.json"
+    schema.write_text(schema.read_text().replace('"title": "Hello world"', '"title": "Bonjour"'))
+    os.utime(schema, (1, 1))
+    assert load_workflow(config, "hello_world").title == "Bonjour"
+
+
+@pytest.mark.parametrize("name", ["nothing", "../hello_world", "", "Hello World", "hello_world/.."])
+def test_an_unknown_workflow_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cta_irf, hello_world"):
+        load_workflow(CONFIG, name)
+
+
+@pytest.mark.parametrize("missing", ["request.schema.json", "steering.json", "product.yaml"])
+def test_a_missing_file_is_named(config: Path, missing: str) -> None:
+    (config / "workflows/hello_world" / missing).unlink()
+    with pytest.raises(ConfigurationError, match=f"{missing}: cannot be read"):
+        load_workflow(config, "hello_world")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("request.schema.json", '{"type": 7}', "is no JSON Schema"),
+        ("request.schema.json", '{"type": "object"}', "properties is missing"),
+        ("steering.json", "{}", "software is missing"),
+        ("product.yaml", "copies: []\nmetadata: {}\nchecks: {}\n", "lfn is missing"),
+    ],
+)
+def test_a_broken_file_is_named(config: Path, file: str, text: str, reason: str) -> None:
+    (config / "workflows/hello_world" / file).write_text(text)
+    with pytest.raises(ConfigurationError, match=f"{file}: {reason}"):
+        load_workflow(config, "hello_world")
+
+
+def test_a_use_case_may_do_without_a_calibration_table() -> None:
+    assert load_workflow(CONFIG, "hello_world").models == {}
+    assert load_workflow(CONFIG, "cta_irf").models["versions"]
