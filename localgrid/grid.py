@@ -15,21 +15,21 @@ from typing import Any, TypeVar
 
 from localgrid import services
 from localgrid.layout import Layout, default_home, write_private_json
-from localgrid.services import BY_NAME, SERVICES, Node, Service, Started, Step, Unhealthy
+from localgrid.services import BY_NAME, SERVICES, Node, Service, Started, Step, UnhealthyError
 from localgrid.setup import airflow, diracx, rucio
 from localgrid.supervision import ProcessState, Supervisor
 
 HEALTH_TIMEOUT_S = 180.0
 POLL_S = 0.1
 T = TypeVar("T")
-Progress = Callable[[str, float], None]
+Progress = Callable[[str, float], object]
 
 
 class GridError(RuntimeError):
     """Something of the local grid cannot be done; says what to do."""
 
 
-class ServiceDown(GridError):
+class ServiceDown(GridError):  # noqa: N818  it tells a state, as it is caught by
     """A service ended without having been told to, or never came up."""
 
     def __init__(self, name: str, reason: str, log: Path) -> None:
@@ -78,19 +78,23 @@ class Grid:
 
         Raises:
             GridError: the grid was never started.
+
         """
         if not self.layout.grid_file.exists():
             raise GridError(f"localgrid: no grid in {self.home}. Start it: python -m localgrid start")
         document: dict[str, Any] = json.loads(self.layout.grid_file.read_text())
         return document
 
-    def up(self) -> None:
-        """Start whatever does not run, and return when all of it is healthy.
+    def up(self, show: Callable[[str], object] | None = None) -> None:
+        """Start whatever does not run, and return when all of it is healthy; `show` gets a line per part.
 
         Raises:
             ServiceDown: a service did not come up.
             GridError: something that it needs is missing.
+
         """
+        if show:
+            self.progress = lambda name, seconds: show(f"  {name:<24}{seconds:6.1f} s")
         self.start(*SERVICES)
 
     def start(self, *names: str) -> None:
@@ -99,6 +103,7 @@ class Grid:
         Raises:
             ServiceDown: a service did not come up.
             GridError: unknown name, or something is missing.
+
         """
         wanted = self._with_needs(self._known(names))
         with self._locked():
@@ -153,6 +158,7 @@ class Grid:
 
         Raises:
             ServiceDown: one has.
+
         """
         for name, state in self.supervisor.states().items():
             if state.crashed and name not in ignore:
@@ -178,6 +184,7 @@ class Grid:
         Raises:
             ServiceDown: a service crashed in the meantime.
             TimeoutError: it took too long.
+
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -236,6 +243,7 @@ class Grid:
             "rucio": {"url": layout.url("rucio"), "account": "esap", "username": rucio.ESAP_USER},
             "fts": {"url": layout.url("fts")},
             "s3": {"url": layout.url("s3")},
+            "connections_file": str(layout.path("secrets", "connections.json")),
             "airflow": {
                 "url": layout.url("airflow-api"),
                 "passwords_file": str(layout.airflow_passwords_file),
@@ -302,7 +310,7 @@ class Grid:
             return state.state.lower()
         try:
             SERVICES[state.name].health(self.layout, Started(state.pid, state.started))
-        except Unhealthy as error:
+        except UnhealthyError as error:
             return str(error) or "unhealthy"
         return ""
 

@@ -59,6 +59,7 @@ def pick_ports(names: Iterable[str], taken: Iterable[int] = ()) -> dict[str, int
 
     Raises:
         RuntimeError: there are not enough free ports.
+
     """
     used, chosen = set(taken), {}
     candidates = random.sample(PORTS, len(PORTS))
@@ -99,6 +100,7 @@ class Layout:
 
         Raises:
             RuntimeError: the path is too long for a Unix socket.
+
         """
         if len(str(self.socket)) > LONGEST_SOCKET_PATH:
             raise RuntimeError(
@@ -192,6 +194,7 @@ class Layout:
 
         Raises:
             RuntimeError: the environment has not been set up.
+
         """
         where = PROJECT / (".venv" if environment == "airflow" else f".envs/{environment}")
         python = where / "bin" / "python"

@@ -1,4 +1,4 @@
-"""What the grid consists of: services that supervisor runs, steps that prepare or complete them, and their order."""
+"""What the grid consists of: services that supervisor runs, steps around them, and their order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Started(NamedTuple):
     time: float
 
 
-class Unhealthy(Exception):
+class UnhealthyError(Exception):
     """A service runs and yet does not do its work; says why."""
 
 
@@ -54,7 +54,7 @@ class Step(Node):
 class Service(Node):
     """A process under supervisor.
 
-    `prepare` runs before it starts; `health` gets its process and raises `Unhealthy`;
+    `prepare` runs before it starts; `health` gets its process and raises `UnhealthyError`;
     `steps` are the names of steps that belong to it and run each time it has been started.
     """
 
@@ -75,7 +75,7 @@ def _get(url: str) -> bytes:
     try:
         return httpx.get(url, timeout=5, trust_env=False).raise_for_status().content
     except httpx.HTTPError as error:
-        raise Unhealthy(f"GET {url}: {error or type(error).__name__}") from error
+        raise UnhealthyError(f"GET {url}: {error or type(error).__name__}") from error
 
 
 def _http(listener: str, path: str) -> Health:
@@ -91,7 +91,7 @@ def _postgres_answers(layout: Layout, _: Started) -> None:
     try:
         postgres.query(layout, "select 1")
     except psycopg2.Error as error:
-        raise Unhealthy(str(error).strip()) from error
+        raise UnhealthyError(str(error).strip()) from error
 
 
 def _beats(name: str) -> Health:
@@ -99,16 +99,16 @@ def _beats(name: str) -> Health:
         try:
             beat = json.loads(layout.beat(name).read_text())
         except FileNotFoundError:
-            raise Unhealthy("no heartbeat yet") from None
+            raise UnhealthyError("no heartbeat yet") from None
         age = time.time() - beat["time"]
         if beat["pid"] != started.pid:
-            raise Unhealthy("no heartbeat yet since its start")
+            raise UnhealthyError("no heartbeat yet since its start")
         if age > BEAT_AGE_S:
-            raise Unhealthy(f"last heartbeat {age:.0f} s ago")
+            raise UnhealthyError(f"last heartbeat {age:.0f} s ago")
         if beat.get("failed"):
-            raise Unhealthy(f"failing: {', '.join(beat['failed'])}")
+            raise UnhealthyError(f"failing: {', '.join(beat['failed'])}")
         if beat.get("diracx"):
-            raise Unhealthy(f"DiracX: {beat['diracx']}")
+            raise UnhealthyError(f"DiracX: {beat['diracx']}")
 
     return check
 
@@ -118,9 +118,9 @@ def _airflow_component(part: str) -> Health:
         state = json.loads(_get(f"{layout.url('airflow-api')}/api/v2/monitor/health")).get(part) or {}
         latest = state.get(f"latest_{part}_heartbeat")
         if not latest or datetime.fromisoformat(latest).timestamp() < started.time + 1:
-            raise Unhealthy("no heartbeat yet since its start")
+            raise UnhealthyError("no heartbeat yet since its start")
         if state.get("status") != "healthy":
-            raise Unhealthy(f"Airflow says {state.get('status')}, last heartbeat {latest}")
+            raise UnhealthyError(f"Airflow says {state.get('status')}, last heartbeat {latest}")
 
     return check
 
@@ -250,7 +250,7 @@ SERVICES = {node.name: node for node in NODES if isinstance(node, Service)}
 
 
 def base_environment(layout: Layout, name: str) -> dict[str, str]:
-    """What every process of the grid has: nothing of the caller's, and no place to write but the state directory."""
+    """What every process of the grid has: nothing of the caller's, and to write only the state directory."""
     path = [str(layout.python("airflow").parent), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
     return {
         "PATH": os.pathsep.join(path),

@@ -62,7 +62,7 @@ def _section(layout: Layout, service: Service) -> str:
 
 
 def configuration(layout: Layout) -> str:
-    """supervisord's configuration."""
+    """Supervisord's configuration."""
     user = pwd.getpwuid(os.geteuid()).pw_name
     run = layout.path("run")
     head = f"""[supervisord]
@@ -111,6 +111,7 @@ class Supervisor:
 
         Raises:
             RuntimeError: it does not come up; carries its log.
+
         """
         if self.is_up():
             return
@@ -176,7 +177,7 @@ class Supervisor:
         return {name: _state(name, rows.get(name)) for name in SERVICES}
 
     def members(self, name: str) -> list[int]:
-        """Every process of a service: the one that supervisor started, its descendants, and what they left."""
+        """Every process of a service: supervisor's child, its descendants, and what those left."""
         import psutil
 
         found = set(self._marked(f"{self.layout.home}:{name}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from hooks.rucio_lake import RucioLake, RucioSettings
+from localgrid.demo import lake_of
 from localgrid.grid import Grid
+from localgrid.layout import PROJECT
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +32,19 @@ def wait_for(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def grid() -> Iterator[Grid]:
+    """Start a local grid of the tests' own; `ESAP_TEST_GRID_HOME` names a standing one to use instead."""
+    standing = os.environ.get("ESAP_TEST_GRID_HOME")
+    grid = Grid(Path(standing) if standing else PROJECT / ".localgrid-test")
+    grid.up()
+    yield grid
+    if not standing:
+        grid.down(purge=True)
+
+
+@pytest.fixture(scope="session")
 def lake_settings(grid: Grid) -> RucioSettings:
-    connections = json.loads(Path(grid.info["connections_file"]).read_text())
-    entry = connections["rucio_lake"]
-    credentials = {"username": entry["login"], "password": entry["password"]}
-    return RucioSettings(entry["host"], "esap", "userpass", credentials)
+    return lake_of(grid).settings
 
 
 @pytest.fixture(scope="session")

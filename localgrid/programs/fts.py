@@ -1,9 +1,9 @@
 """STAND-IN for FTS and for the tape robot behind it: what Rucio's unmodified `fts3` transfer tool talks to.
 
-It really copies files, from `file:` to `file:` URLs: checks the source's checksum, copies to a temporary name, checks
-the copy, renames it. If a job asks for `bring_online`, which Rucio does for sources on tape, the file is recalled
-first: it waits for one of a few drives, and then for the recall delay. Jobs survive a restart. The tokens,
-proxies and protocols of the real FTS are not there.
+It really copies files, from `file:` to `file:` URLs: checks the source's checksum, copies to a temporary
+name, checks the copy, renames it. If a job asks for `bring_online`, which Rucio does for sources on tape,
+the file is recalled first: it waits for one of a few drives, and then for the recall delay. Jobs survive a
+restart. The tokens, proxies and protocols of the real FTS are not there.
 
 Faults and delays for tests:
     PUT /_control {"fail": {"<part of a source URL>": "<reason>"}, "hold": true, "stage_delay": 5}
@@ -20,7 +20,6 @@ import shutil
 import threading
 import uuid
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +36,7 @@ class TransferError(Exception):
 
 
 def now() -> str:
+    """The time in UTC as FTS writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
@@ -57,6 +57,7 @@ def to_path(url: str) -> Path:
 
     Raises:
         TransferError: another scheme.
+
     """
     parsed = urlparse(url)
     if parsed.scheme != "file":
@@ -159,6 +160,7 @@ class Transfers:
 
         Raises:
             TransferError: a fault, declared or real.
+
         """
         source_url, target_url = file["source_surl"], file["dest_surl"]
         for part, reason in self.control["fail"].items():
@@ -303,7 +305,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(404, {"message": "not found"})
 
 
-def main(serve: Callable[[ThreadingHTTPServer], None] = ThreadingHTTPServer.serve_forever) -> None:
+def main() -> None:
+    """Serve until killed."""
     parser = argparse.ArgumentParser(description="Stand-in of FTS and of a tape robot")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True, help="directory that keeps the jobs")
@@ -312,7 +315,7 @@ def main(serve: Callable[[ThreadingHTTPServer], None] = ThreadingHTTPServer.serv
     parser.add_argument("--copiers", type=int, default=4, help="copies at the same time")
     options = parser.parse_args()
     Handler.transfers = Transfers(options.state, options.stage_delay, options.drives, options.copiers)
-    serve(ThreadingHTTPServer(("127.0.0.1", options.port), Handler))
+    ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

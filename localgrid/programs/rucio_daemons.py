@@ -1,8 +1,8 @@
 """Rucio's daemons, unmodified, one after the other in one process.
 
-A real deployment runs each as a process of its own that sleeps 10 to 600 s between rounds; here a daemon's round
-comes as soon as one cheap query says that there is work for it, so that a rule on small files is done in seconds and
-an idle grid costs next to nothing. Needs RUCIO_HOME.
+A real deployment runs each as a process of its own that sleeps 10 to 600 s between rounds; here a daemon's
+round comes as soon as one cheap query says that there is work for it, so that a rule on small files is done
+in seconds and an idle grid costs next to nothing. Needs RUCIO_HOME.
 """
 # ruff: noqa: TID253  this runs in the Rucio server's environment
 
@@ -130,14 +130,15 @@ class Schedule:
 
 def find_work() -> dict[str, bool]:
     """For which daemons the database has work, by one query."""
-    columns = ", ".join(f'exists(select 1 from dev.{where}) as "{name}"' for name, (where, _) in WORK.items())
+    parts = (f'exists(select 1 from dev.{where}) as "{name}"' for name, (where, _) in WORK.items())  # noqa: S608  constants
+    columns = ", ".join(parts)
     with get_engine().connect() as connection:
-        row = connection.execute(text(f"select {columns}")).one()  # noqa: S608  constants of this file
+        row = connection.execute(text(f"select {columns}")).one()
     return dict(row._mapping)
 
 
 def run_round(rounds: dict[str, Callable[[], object]], schedule: Schedule) -> list[str]:
-    """Run what is due; return the names of the daemons that failed, as their own loops would log and go on."""
+    """Run what is due; log failures and go on, as the daemons' own loops do; return who failed."""
     try:
         work = find_work()
     except SQLAlchemyError:
@@ -157,6 +158,7 @@ def run_round(rounds: dict[str, Callable[[], object]], schedule: Schedule) -> li
 
 
 def main() -> None:
+    """Run the daemons until a signal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beat", type=Path, required=True, help="heartbeat file to write")
     parser.add_argument("--interval", type=float, default=0.25, help="rest between rounds, in seconds")
@@ -165,7 +167,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    # A killed predecessor's heartbeats would count as living partners and keep their share of the work for ever.
+    # A killed predecessor's heartbeats would count as living partners, and keep their share of the work.
     cardiac_arrest()
     daemons, schedule = Daemons(), Schedule()
     rounds = daemons.rounds()

@@ -1,4 +1,4 @@
-"""Rucio's WSGI application, with `%2F` in paths left encoded, as Apache's `AllowEncodedSlashes NoDecode` does.
+"""Rucio's WSGI application with `%2F` in paths left encoded, as Apache's `AllowEncodedSlashes NoDecode` does.
 
 Names of CTAO's files have slashes; WSGI servers decode them before Rucio can tell them from separators. Needs
 RUCIO_HTTPD_ENCODED_SLASHES_NO_DECODE=True in the environment.

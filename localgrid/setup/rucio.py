@@ -107,6 +107,7 @@ def create(layout: Layout) -> None:
 
 
 def environment(layout: Layout) -> dict[str, str]:
+    """The environment of server and daemons."""
     return {
         "RUCIO_HOME": str(layout.path("rucio")),
         # The names of CTAO's files have slashes in them.
@@ -115,6 +116,7 @@ def environment(layout: Layout) -> dict[str, str]:
 
 
 def server_command(layout: Layout) -> list[str]:
+    """The server's command line."""
     return [
         *(layout.program("rucio", "gunicorn"), "--bind", f"{HOST}:{layout.ports['rucio']}"),
         *("--workers", "1", "--worker-class", "gthread", "--threads", "8", "--keep-alive", "75"),
@@ -124,10 +126,12 @@ def server_command(layout: Layout) -> list[str]:
 
 
 def schema_command(layout: Layout) -> list[str]:
+    """What makes the schema."""
     return [str(layout.python("rucio")), "-m", "localgrid.programs.rucio_schema"]
 
 
 def daemons_command(layout: Layout) -> list[str]:
+    """The daemons' command line."""
     program = [str(layout.python("rucio")), "-m", "localgrid.programs.rucio_daemons"]
     return [*program, "--beat", str(layout.beat("rucio-daemons"))]
 
@@ -145,6 +149,7 @@ def fill_lake(layout: Layout) -> None:
 
     Raises:
         rucio.common.exception.RucioException: the server refuses.
+
     """
     marker = layout.path("rucio", "lake.json")
     content = json.dumps({"rses": RSES, "scopes": SCOPES})
@@ -176,7 +181,7 @@ def esap_client(layout: Layout) -> Any:
 def _make_client(layout: Layout, account: str, user: str, password: str) -> Any:
     from rucio.client import Client
 
-    class GridClient(Client):  # type: ignore[misc]
+    class GridClient(Client):
         # The token cache is named by account only: kept elsewhere, two grids would share it.
         TOKEN_PATH_PREFIX = f"{layout.path('tmp')}/rucio-"
 

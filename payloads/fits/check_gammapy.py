@@ -31,7 +31,9 @@ def evaluate(path: str) -> dict[str, Any]:
         "psf_containment_1deg": float(np.squeeze(containment)),
         "psf_r68_deg": float(
             np.squeeze(
-                irfs["psf"].containment_radius(fraction=0.68, energy_true=ENERGY, offset=OFFSET).to_value("deg")
+                irfs["psf"]
+                .containment_radius(fraction=0.68, energy_true=ENERGY, offset=OFFSET)
+                .to_value("deg")
             )
         ),
         "bkg_per_mev_s_sr": float(

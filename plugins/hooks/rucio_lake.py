@@ -53,7 +53,8 @@ class RucioLake:
         return cls(RucioSettings.of(BaseHook.get_connection(conn_id)))
 
     @cached_property
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """Rucio's own client, for what is not here."""
         from rucio.client import Client
 
         settings = self.settings
@@ -99,12 +100,12 @@ class RucioLake:
         """List the generations of a product."""
         scope = scope_of(base)
         with self._asking():
-            names = list(self._client.list_dids(scope, {"name": f"{base}-g*"}, did_type="dataset"))
+            names = list(self.client.list_dids(scope, {"name": f"{base}-g*"}, did_type="dataset"))
             return [self._claim(scope, name) for name in sorted(names, key=generation_of)]
 
     def _claim(self, scope: str, name: str) -> Claim:
-        is_open = bool(self._client.get_did(scope, name)["open"])
-        meta = self._client.get_metadata(scope, name, plugin="JSON")
+        is_open = bool(self.client.get_did(scope, name)["open"])
+        meta = self.client.get_metadata(scope, name, plugin="JSON")
         return Claim(name, str(meta.get("esap_run", "")), is_published=not is_open)
 
     def claim(self, dataset: str, metadata: Mapping[str, Any]) -> bool:
@@ -113,7 +114,7 @@ class RucioLake:
 
         with self._asking():
             try:
-                self._client.add_dataset(scope_of(dataset), dataset, meta=dict(metadata))
+                self.client.add_dataset(scope_of(dataset), dataset, meta=dict(metadata))
             except DataIdentifierAlreadyExists:
                 return False
         return True
@@ -122,40 +123,40 @@ class RucioLake:
         """Give the PFN of each LFN at an RSE in one call."""
         dids = [f"{scope_of(lfn)}:{lfn}" for lfn in lfns]
         with self._asking():
-            known = self._client.lfns2pfns(rse, dids, operation="write") if dids else {}
+            known = self.client.lfns2pfns(rse, dids, operation="write") if dids else {}
         return {lfn: str(known[did]) for lfn, did in zip(lfns, dids, strict=True)}
 
     def is_published(self, dataset: str) -> bool:
         with self._asking():
-            return not self._client.get_did(scope_of(dataset), dataset)["open"]
+            return not self.client.get_did(scope_of(dataset), dataset)["open"]
 
     def metadata(self, lfn: str) -> dict[str, Any]:
         with self._asking():
-            return dict(self._client.get_metadata(scope_of(lfn), lfn, plugin="JSON"))
+            return dict(self.client.get_metadata(scope_of(lfn), lfn, plugin="JSON"))
 
     def files(self, dataset: str) -> list[dict[str, Any]]:
         """List a dataset's files with `name`, `bytes` and `adler32`."""
         with self._asking():
-            return [dict(f) for f in self._client.list_files(scope_of(dataset), dataset)]
+            return [dict(f) for f in self.client.list_files(scope_of(dataset), dataset)]
 
     def set_metadata(self, lfn: str, metadata: Mapping[str, Any]) -> None:
         with self._asking():
-            self._client.set_metadata_bulk(scope_of(lfn), lfn, dict(metadata))
+            self.client.set_metadata_bulk(scope_of(lfn), lfn, dict(metadata))
 
     def add_files(self, dataset: str, rse: str, files: Sequence[ProductFile]) -> None:
         """Register files that lie at `rse` and attach them; what an earlier try did is kept."""
         scope = scope_of(dataset)
         dids = [{"scope": scope, "name": f.lfn} for f in files]
         with self._asking():
-            known = {str(r["name"]): r for r in self._client.list_replicas(dids)}
+            known = {str(r["name"]): r for r in self.client.list_replicas(dids)}
             self._refuse_others(files, known)
             new = [f for f in files if rse not in known.get(f.lfn, {}).get("rses", {})]
             if new:
-                self._client.add_replicas(rse, [_replica(scope, f) for f in new])
-            attached = {f["name"] for f in self._client.list_content(scope, dataset)}
+                self.client.add_replicas(rse, [_replica(scope, f) for f in new])
+            attached = {f["name"] for f in self.client.list_content(scope, dataset)}
             lacking = [d for d in dids if d["name"] not in attached]
             if lacking:
-                self._client.attach_dids(scope, dataset, lacking)
+                self.client.attach_dids(scope, dataset, lacking)
 
     def _refuse_others(self, files: Sequence[ProductFile], known: Mapping[str, Mapping[str, Any]]) -> None:
         for file in files:
@@ -174,7 +175,7 @@ class RucioLake:
         scope = scope_of(dataset)
         with self._asking():
             try:
-                rules = self._client.add_replication_rule(
+                rules = self.client.add_replication_rule(
                     [{"scope": scope, "name": dataset}], 1, rse, grouping="DATASET", **options
                 )
                 return str(rules[0])
@@ -184,13 +185,13 @@ class RucioLake:
     def rules(self, dataset: str) -> dict[str, str]:
         """Give the rules of a dataset by RSE expression."""
         with self._asking():
-            standing = self._client.list_did_rules(scope_of(dataset), dataset)
+            standing = self.client.list_did_rules(scope_of(dataset), dataset)
             return {str(r["rse_expression"]): str(r["id"]) for r in standing}
 
     def rule(self, rule_id: str) -> dict[str, Any]:
         """Give a rule's `state`, lock counts and `error`."""
         with self._asking():
-            return dict(self._client.get_replication_rule(rule_id))
+            return dict(self.client.get_replication_rule(rule_id))
 
     def close(self, dataset: str) -> None:
         """Publish: from now on the dataset is complete for every reader."""
@@ -198,15 +199,15 @@ class RucioLake:
 
         with self._asking():
             try:
-                self._client.set_status(scope_of(dataset), dataset, open=False)
+                self.client.set_status(scope_of(dataset), dataset, open=False)
             except UnsupportedOperation:
-                if self._client.get_did(scope_of(dataset), dataset)["open"]:
+                if self.client.get_did(scope_of(dataset), dataset)["open"]:
                     raise
 
     def find(self, scope: str, filters: Mapping[str, Any]) -> list[str]:
         """List the datasets of a scope that match metadata filters."""
         with self._asking():
-            return sorted(self._client.list_dids(scope, dict(filters), did_type="dataset"))
+            return sorted(self.client.list_dids(scope, dict(filters), did_type="dataset"))
 
 
 def _replica(scope: str, file: ProductFile) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from operators.site import identity_of, owner_of, run_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
     from esap_batch.errors import Problem
     from esap_batch.workflows import Workflow
 
@@ -38,7 +39,6 @@ class ValidateRequest(BaseOperator):
         from esap_batch.errors import RequestRefused
         from esap_batch.request import resolve, validate
         from esap_batch.workflows import load_workflow
-
         from hooks.settings import config_dir
 
         workflow = load_workflow(config_dir(), self.workflow)

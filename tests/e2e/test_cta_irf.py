@@ -59,9 +59,7 @@ def test_it_is_found_by_its_metadata(production: tuple[str, dict[str, Any]], lak
     assert production[1]["dataset"] in found
 
 
-def test_both_copies_arrive(
-    production: tuple[str, dict[str, Any]], lake: RucioLake, wait_for: Any
-) -> None:
+def test_both_copies_arrive(production: tuple[str, dict[str, Any]], lake: RucioLake, wait_for: Any) -> None:
     rules = production[1]["rules"]
     assert len(rules) == 2
     for rule in rules.values():

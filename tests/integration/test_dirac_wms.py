@@ -46,7 +46,9 @@ def a_batch(count: int, site: str = PARKING, behaviour: str = "ok") -> Batch:
     group = f"esap-{uuid.uuid4().hex[:27]}"
     config = {"behaviour": behaviour, "outputs": [], "message": "hi", "index": 0}
     jobs = tuple(
-        JobSpec(i, ("esap-noop", "run", "--config", "config.json"), {"config.json": config}, limits=Limits(60))
+        JobSpec(
+            i, ("esap-noop", "run", "--config", "config.json"), {"config.json": config}, limits=Limits(60)
+        )
         for i in range(count)
     )
     runtime = {"type": "plain", "software_root_env": "VO_CTAO_SW_DIR"}

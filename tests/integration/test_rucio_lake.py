@@ -35,7 +35,9 @@ def stored(lake: RucioLake, dataset: str, name: str, content: bytes = b"data") -
     return ProductFile(name, lfn, pfn, put.size, put.adler32)
 
 
-def test_of_many_equal_claims_one_is_granted(lake: RucioLake, lake_settings: RucioSettings, base: str) -> None:
+def test_of_many_equal_claims_one_is_granted(
+    lake: RucioLake, lake_settings: RucioSettings, base: str
+) -> None:
     lakes = [RucioLake(lake_settings) for _ in range(8)]
 
     def claim(n: int) -> bool:

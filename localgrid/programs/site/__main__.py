@@ -9,14 +9,16 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from diracx.client.aio import AsyncDiracClient
 
 from localgrid.programs.beat import write_beat
 from localgrid.programs.site import records
-from localgrid.programs.site.access import Access, Refused, Who
+from localgrid.programs.site.access import Access, RefusedError, Who
 from localgrid.programs.site.catalog import Catalog, FoundJob
 from localgrid.programs.site.records import Record, Records
 from localgrid.programs.site.reporter import Reporter, Step
@@ -114,15 +116,15 @@ class Site:
                 self.wrapper.records.drop(record)
                 return False
             await self.access.call(self.reporter.pilot, place)
-        except Refused as error:
+        except RefusedError as error:
             LOG.error("job %s: cannot be matched: %s", job.job_id, error)
             self.wrapper.records.drop(record)
             return False
         self.start(record, self.wrapper.run(record))
         return True
 
-    def start(self, record: Record, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def start(self, record: Record, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self.tasks[task] = (record.site, record.job_id)
         task.add_done_callback(self.ended)
 
@@ -145,12 +147,12 @@ class Site:
                 for job, start in since.items()
             }
 
-            async def beat(client: AsyncDiracClient, body: object = body) -> list[object]:
+            async def beat(client: AsyncDiracClient, body: Any = body) -> list[object]:
                 return list(await client.jobs.add_heartbeat(body))
 
             try:
                 commands = await self.access.call(self.reporter.pilot, beat)
-            except Refused as error:
+            except RefusedError as error:
                 LOG.warning("heartbeats refused: %s", error)
                 continue
             for command in commands:
@@ -175,6 +177,7 @@ class Site:
 
 
 async def serve(options: argparse.Namespace) -> None:
+    """Run the sites until a signal, or until a part of them falls over."""
     state: Path = options.state
     for name in ("credentials", "sandboxes"):
         (state / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -186,8 +189,11 @@ async def serve(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Catalog() as catalog:
         site = Site(dict(options.slots), options.poll, access, reporter, catalog, wrapper)
-        work = [reporter.run(), site.heartbeats(), site.beats(options.beat)]
-        tasks = [asyncio.create_task(w) for w in work]
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(reporter.run()),
+            asyncio.create_task(site.heartbeats()),
+            asyncio.create_task(site.beats(options.beat)),
+        ]
         await site.recover()
         tasks += [asyncio.create_task(site.run()), asyncio.create_task(stop.wait())]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -200,11 +206,13 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 def slots(text: str) -> tuple[str, int]:
+    """Read SITE=NUMBER."""
     site, _, number = text.partition("=")
     return site, int(number)
 
 
 def main() -> None:
+    """Read the command line and serve."""
     parser = argparse.ArgumentParser(description="Stand-in of DIRAC's matcher, pilots and sites")
     parser.add_argument("--state", type=Path, required=True, help="directory of the site")
     parser.add_argument("--beat", type=Path, required=True, help="heartbeat file to write")

@@ -1,4 +1,4 @@
-"""How the site talks to DiracX: tokens for the pilot and for job owners, and calls that are tried until they pass."""
+"""How the site talks to DiracX: tokens for the pilot and for job owners, calls tried until they pass."""
 # ruff: noqa: TID253  this runs in DiracX's environment
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 from azure.core.exceptions import HttpResponseError
 from diracx.client.aio import AsyncDiracClient
 from diracx.core.preferences import DiracxPreferences
+from pydantic import AnyHttpUrl
 
 LOG = logging.getLogger("localgrid.site")
 T = TypeVar("T")
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 3.0
 TRIES_WHEN_REFUSED = 6  # SQLite's "database is locked" comes back as a refusal, and passes
 TOKEN_MINUTES = 1440
+PASSING = (401, 408, 429)  # a lost token, a timeout, too many requests
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """DiracX answered, and refuses for good."""
 
 
@@ -40,9 +43,9 @@ class Who:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether DiracX has understood the request and refuses it (so not a lost token, and not its own failure)."""
+    """Whether DiracX understood the request and refuses it (so no lost token, and no failure of its own)."""
     status = error.status_code if isinstance(error, HttpResponseError) else None
-    return status is not None and 400 <= status < 500 and status not in (401, 408, 429)
+    return status is not None and httpx.codes.is_client_error(status) and status not in PASSING
 
 
 @dataclass
@@ -59,7 +62,8 @@ class Access:
         """Call DiracX until it answers.
 
         Raises:
-            Refused: it answered, several times, that it will not.
+            RefusedError: it answered, several times, that it will not.
+
         """
         refusals, wait = 0, FIRST_WAIT_S
         while True:
@@ -69,7 +73,7 @@ class Access:
                 self.last_error = f"{type(error).__name__}: {error}"[:300]
                 refusals += is_refusal(error)
                 if refusals >= TRIES_WHEN_REFUSED:
-                    raise Refused(self.last_error) from error
+                    raise RefusedError(self.last_error) from error
                 LOG.warning("DiracX call failed, again in %.1f s: %s", wait, self.last_error)
                 if not is_refusal(error):
                     await self.forget(who)
@@ -82,7 +86,7 @@ class Access:
     async def _client(self, who: Who) -> AsyncDiracClient:
         if who not in self._clients:
             credentials = await asyncio.to_thread(self._exchange, who)
-            preferences = DiracxPreferences(url=self.url, credentials_path=credentials)
+            preferences = DiracxPreferences(url=AnyHttpUrl(self.url), credentials_path=credentials)
             client = AsyncDiracClient(diracx_preferences=preferences)
             await client.__aenter__()
             self._clients[who] = client

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from DIRACCommon.WorkloadManagementSystem.DB.JobDBUtils import extractJDL
 from diracx.core.models import ScalarSearchOperator, SortDirection, VectorSearchOperator
 from diracx.core.settings import FactorySettings
 from diracx.db.sql import JobDB
-from DIRACCommon.WorkloadManagementSystem.DB.JobDBUtils import extractJDL
 
 COLUMNS = ["JobID", "Owner", "OwnerGroup", "VO", "Status", "Site"]
 SORT = [

@@ -17,8 +17,8 @@ MATCHED, RUNNING, FINISHED = "matched", "running", "finished"
 class Record:
     """One job at this site.
 
-    `started_ticks` is the payload's start time as the kernel counts it: it tells the process from a later one that
-    got the same id.
+    `started_ticks` is the payload's start time as the kernel counts it: it tells the process from a later one
+    that got the same id.
     """
 
     job_id: int
@@ -65,7 +65,7 @@ def start_ticks(pid: int) -> int:
 
 
 def _stat(pid: int) -> list[int]:
-    """The numbers of /proc/PID/stat from field 3 on (0 in place of letters); empty when there is no such process."""
+    """The numbers of /proc/PID/stat from field 3 on, 0 in place of letters; empty without such a process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -11,7 +11,7 @@ from typing import Any
 
 from diracx.client.aio import AsyncDiracClient
 
-from localgrid.programs.site.access import Access, Refused, Who, as_dict
+from localgrid.programs.site.access import Access, RefusedError, Who, as_dict
 
 LOG = logging.getLogger("localgrid.site")
 AT_MOST = 200  # jobs in one call
@@ -47,10 +47,11 @@ class Reporter:
         self._latest = datetime.now(UTC)
 
     async def report(self, job_id: int, *steps: Step) -> str:
-        """Report statuses; returns the status that the job then has (the old one when DiracX refused the change).
+        """Report statuses; return the status that the job then has, the old one when DiracX refused.
 
         Raises:
-            Refused: DiracX knows no such job.
+            RefusedError: DiracX knows no such job.
+
         """
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.queue.put_nowait(_Report(job_id, tuple(self._now() for _ in steps), steps, answer))
@@ -72,7 +73,7 @@ class Reporter:
     async def _send(self, reports: list[_Report]) -> None:
         try:
             success = await self._call(reports)
-        except Refused as error:
+        except RefusedError as error:
             if len(reports) == 1:
                 LOG.error("job %s: report refused: %s", reports[0].job_id, error)
                 reports[0].answer.set_exception(error)
@@ -85,7 +86,7 @@ class Reporter:
                 report.answer.set_result(str(success.get(str(report.job_id), {}).get("status", "")))
 
     async def _call(self, reports: list[_Report]) -> dict[str, dict[str, Any]]:
-        body: dict[str, dict[str, dict[str, str]]] = {}
+        body: dict[str, Any] = {}  # plain JSON does in place of the client's model classes
         for report in reports:
             steps = zip(report.times, report.steps, strict=True)
             body.setdefault(str(report.job_id), {}).update({t.isoformat(): s.body() for t, s in steps})

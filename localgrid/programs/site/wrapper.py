@@ -17,12 +17,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
+from DIRACCommon.Core.Utilities.ClassAd.ClassAdLight import ClassAd
 from diracx.api.jobs import create_sandbox, download_sandbox
 from diracx.client.aio import AsyncDiracClient
-from DIRACCommon.Core.Utilities.ClassAd.ClassAdLight import ClassAd
 
 from localgrid.programs.site import records
-from localgrid.programs.site.access import Access, Refused, Who
+from localgrid.programs.site.access import Access, RefusedError, Who
 from localgrid.programs.site.records import Record, Records
 from localgrid.programs.site.reporter import Reporter, Step
 
@@ -51,6 +51,7 @@ class Description:
 
         Raises:
             ValueError: quotes in Arguments do not match.
+
         """
         ad = ClassAd(jdl)
         return cls(
@@ -100,7 +101,7 @@ class Wrapper:
             try:
                 description = Description.parse(record.jdl)
                 await self._fetch(record, description)
-            except (Refused, ValueError, OSError) as error:
+            except (RefusedError, ValueError, OSError) as error:
                 LOG.warning("job %s: cannot be prepared: %s", record.job_id, error)
                 await self._end(record, Step("Failed", "Failed Downloading Input Sandbox", str(error)[:200]))
                 return
@@ -109,7 +110,7 @@ class Wrapper:
                 return
             if await self._payload(record, description, kill):
                 await self.finish(record)
-        except Refused as error:
+        except RefusedError as error:
             LOG.error("job %s: DiracX does not want it: %s", record.job_id, error)
             self.records.drop(record)
         finally:
@@ -128,7 +129,7 @@ class Wrapper:
         files = [workdir / name for name in outputs if (workdir / name).is_file()]
         try:
             await self._upload(record, files)
-        except Refused as error:
+        except RefusedError as error:
             LOG.error("job %s: output sandbox refused: %s", record.job_id, error)
             await self._end(record, Step("Failed", "Failed Uploading Output Sandbox", application))
             return
@@ -224,7 +225,7 @@ class Wrapper:
     async def _wait(
         self, process: asyncio.subprocess.Process, record: Record, kill: asyncio.Event, limit_s: float
     ) -> bool:
-        """Wait for the end, the kill or the limit; whichever it is, the whole process group is gone afterwards."""
+        """Wait for the end, the kill or the limit; the whole process group is gone afterwards."""
         end, killed = asyncio.create_task(process.wait()), asyncio.create_task(kill.wait())
         done, _ = await asyncio.wait({end, killed}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         killed.cancel()

@@ -145,8 +145,8 @@ def test_a_preference_that_does_not_fit_says_why_and_what_would() -> None:
 
 
 def test_a_preference_that_does_not_exist_lists_those_that_do() -> None:
+    off = facility("a", enabled=False, disabled_reason="x")
     with pytest.raises(NoFacilityFits, match=r"facility = 'moon': allowed auto, a, b\. Fitting: b"):
-        off = facility("a", enabled=False, disabled_reason="x")
         match(replace(NEEDS, preferred="moon"), [off, facility("b")], {})
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from typing import Any
 
@@ -99,5 +100,9 @@ def test_it_is_sha256_and_stays_what_it_is() -> None:
     document = steering({"b": [1.0, {"é": None}], "a": -0.5})
     before = copy.deepcopy(document)
     assert canonical_json(document["request"]) == '{"a":-0.5,"b":[1,{"\\u00e9":null}]}'
-    assert fingerprint(document) == "PINNED"
+    text = (
+        '{"production":{"events_per_job":10},"request":{"a":-0.5,"b":[1,{"\\u00e9":null}]},'
+        '"software":[{"name":"s","version":"1"}],"workflow":"w"}'
+    )
+    assert fingerprint(document) == hashlib.sha256(text.encode()).hexdigest()
     assert document == before

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
-import warnings
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 
 from . import CREATOR, reading
 from .detector import LAYOUTS, MODELS, PARTICLES, Detector, Floats
 from .reading import PayloadError
 from .storing import FIXED_DATE, write_fits
+from .strict import DamagedError, checksum_problems, load, parse
 
 LOG = logging.getLogger(__name__)
 EXTENSION = "EVENTS"
@@ -178,27 +175,15 @@ def _describe(header: fits.Header, thrown: Thrown, config: dict[str, Any], trigg
     header["SEED"] = (config["seed"], "seed of the random numbers")
 
 
-def open_strictly(path: Path) -> fits.HDUList:
-    """Read a whole FITS file; PayloadError when it is not there, cut off, or fails its checksums.
-
-    astropy tells of a wrong checksum or a cut file by a warning only.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", AstropyUserWarning)
-            hdus = fits.open(path, checksum=True, memmap=False, lazy_load_hdus=False)
-            for hdu in hdus:
-                _ = hdu.data
-            return hdus
-    except (OSError, EOFError, TypeError, ValueError, KeyError, zlib.error, gzip.BadGzipFile) as error:
-        raise PayloadError(f"cannot read {path} as FITS: {error}") from error
-    except AstropyUserWarning as error:
-        raise PayloadError(f"{path} is damaged: {error}") from error
-
-
 def read_events(path: Path) -> EventFile:
     """Read what `simulate` wrote; PayloadError names the file and what is wrong with it."""
-    hdus = open_strictly(path)
+    try:
+        content = load(path)
+        hdus = parse(content)
+    except DamagedError as error:
+        raise PayloadError(f"cannot read {path} as FITS: {error}") from error
+    if wrong := [f"{name}: {', '.join(p)}" for name, p in checksum_problems(content).items() if p]:
+        raise PayloadError(f"{path} is damaged: {'; '.join(wrong)}")
     try:
         table = hdus[EXTENSION]
         header = table.header

@@ -2,63 +2,43 @@
 
 from __future__ import annotations
 
-import gzip
-import warnings
-import zlib
 from pathlib import Path
 
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 
 from .report import READABLE, Report
+from .strict import DamagedError, checksum_problems, load, parse
 
 FILE = "FILE"
-MATCHES, MISSING = 1, 2  # what astropy's verify_checksum and verify_datasum give; 0 is a mismatch
-NOT_FITS = (OSError, EOFError, TypeError, ValueError, KeyError, zlib.error, gzip.BadGzipFile)
 
 
 def open_checked(path: Path, report: Report) -> fits.HDUList | None:
-    """Open a file with every block read, and note whether that went well; None when it did not.
-
-    astropy tells of a cut file by a warning only, so warnings count as failures here.
-    """
-    hdus, problem = None, ""
+    """Read a file, and note whether that went well and its checksums are right; None when it cannot be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", AstropyUserWarning)
-            hdus = fits.open(path, memmap=False, lazy_load_hdus=False)
-            for hdu in hdus:
-                _ = hdu.data
-    except (*NOT_FITS, AstropyUserWarning) as error:
-        hdus, problem = None, f"{type(error).__name__}: {error}"
+        content = load(path)
+        hdus = parse(content)
+    except DamagedError as error:
+        _note_readable(report, f"{error}")
+        return None
+    _note_readable(report, "")
+    for name, problems in checksum_problems(content).items():
+        report.add(
+            "file.checksum",
+            name,
+            not problems,
+            value=", ".join(problems) or "right",
+            allowed="CHECKSUM and DATASUM of the HDU's bytes",
+            message=", ".join(problems),
+        )
+    return hdus
+
+
+def _note_readable(report: Report, problem: str) -> None:
     report.add(
         READABLE,
         FILE,
-        hdus is not None,
+        not problem,
         value=problem or "read",
         allowed="a complete FITS file",
         message=f"cannot be read as FITS: {problem}",
     )
-    return hdus
-
-
-def check_checksums(path: Path, report: Report) -> None:
-    """Note for each HDU whether it has checksums and they are those of its bytes."""
-    with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
-        for hdu in hdus:  # asked before the data is touched, these compare the bytes as they lie in the file
-            problems = [
-                f"{keyword} is {'missing' if outcome == MISSING else 'wrong'}"
-                for keyword, outcome in (
-                    ("DATASUM", hdu.verify_datasum()),
-                    ("CHECKSUM", hdu.verify_checksum()),
-                )
-                if outcome != MATCHES
-            ]
-            report.add(
-                "file.checksum",
-                hdu.name,
-                not problems,
-                value=", ".join(problems) or "right",
-                allowed="CHECKSUM and DATASUM of the HDU's bytes",
-                message=", ".join(problems),
-            )

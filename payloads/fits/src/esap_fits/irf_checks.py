@@ -17,7 +17,7 @@ from astropy.io import fits
 
 from . import reading
 from .detector import Floats
-from .fits_checks import check_checksums, open_checked
+from .fits_checks import open_checked
 from .report import Report
 
 FORMAT = "gadf-irf"
@@ -93,7 +93,6 @@ def check_irf(path: Path, profile: Profile) -> Report:
     hdus = open_checked(path, report)
     if hdus is None:
         return report
-    check_checksums(path, report)
     grids: dict[str, Grid] = {}
     seen: list[str] = []
     for hdu in hdus[1:]:
