@@ -26,7 +26,7 @@ lint: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy $(SOURCES)
-	@.venv/bin/lint-imports
+	@PYTHONPATH=plugins:. .venv/bin/lint-imports
 
 bench: setup
 	@$(PYTHON) -m bench

@@ -68,9 +68,14 @@ def restart(services: Names = None) -> None:
 @app.command()
 def down(
     purge: Annotated[bool, typer.Option("--purge", help="remove the state directory too")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="with --purge: do not ask")] = False,
 ) -> None:
     """Stop everything."""
-    _guarded(lambda: _grid().down(purge))
+    grid = _grid()
+    if purge and grid.home.exists() and not yes:
+        # The state directory is easily another than the one in mind, and what is in it cannot be made again.
+        typer.confirm(f"Remove {grid.home} with all products, jobs and runs in it?", abort=True)
+    _guarded(lambda: grid.down(purge))
 
 
 @app.command()

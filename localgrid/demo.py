@@ -106,7 +106,8 @@ def show_product(lake: RucioLake, dataset: str, target: Path) -> None:
 
 def lake_of(grid: Grid) -> RucioLake:
     """Reach the grid's lake with the service's own account."""
-    os.environ["RUCIO_HOME"] = str(grid.home / "rucio-client")  # Rucio's download client insists on a rucio.cfg
+    # Rucio's download client insists on a rucio.cfg.
+    os.environ["RUCIO_HOME"] = str(grid.home / "rucio-client")
     entry = json.loads((grid.home / "secrets" / "connections.json").read_text())["rucio_lake"]
     credentials = {"username": entry["login"], "password": entry["password"]}
     return RucioLake(RucioSettings(entry["host"], entry["extra"]["account"], "userpass", credentials))
@@ -139,9 +140,7 @@ def main(
         )
         raise typer.Exit(1)
     if adopted:
-        console.print(
-            f"\n[bold]Duplicate:[/] made by {adopted['made_by']} already; no job was submitted."
-        )
+        console.print(f"\n[bold]Duplicate:[/] made by {adopted['made_by']} already; no job was submitted.")
     dataset = (product or adopted)["dataset"]
     show_product(lake_of(grid), dataset, grid.home / "products" / dataset.rsplit("/", 1)[-1])
     _say_farewell(grid, time.monotonic() - began)

@@ -20,7 +20,7 @@ from localgrid.setup import airflow, diracx, rucio
 from localgrid.supervision import ProcessState, Supervisor
 
 HEALTH_TIMEOUT_S = 180.0
-POLL_S = 0.1
+POLL_S = 0.15
 T = TypeVar("T")
 Progress = Callable[[str, float], object]
 

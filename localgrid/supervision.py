@@ -83,8 +83,8 @@ chmod=0700
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 """
-    # supervisor expands %(...)s in values
-    return head + "\n".join(_section(layout, service) for service in SERVICES.values()).replace("%", "%%")
+    text = head + "\n".join(_section(layout, service) for service in SERVICES.values())
+    return text.replace("%", "%%")  # supervisor expands %(...)s in values
 
 
 class Supervisor:

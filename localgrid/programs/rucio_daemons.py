@@ -12,7 +12,6 @@ import argparse
 import logging
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,27 +31,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from localgrid.programs.beat import write_beat
+from localgrid.programs.schedule import Schedule, work_query
 
 LOG = logging.getLogger("localgrid.rucio_daemons")
 REPAIR_AFTER_S = 5
-AT_LEAST_EVERY_S = 20.0  # a daemon that finds no work still says hello to the others
-NOW = "(now() at time zone 'utc')"
-TRANSFERS = "requests"
-# For each daemon: where its work lies, and the shortest time between two rounds in seconds.
-WORK: dict[str, tuple[str, float]] = {
-    "evaluator": ("updated_dids", 0),
-    "submitter": (TRANSFERS, 0),
-    "poller": (TRANSFERS, 0),
-    "finisher": (TRANSFERS, 0),
-    "cleaner": (f"rules where expires_at < {NOW}", 0.5),
-    "repairer": ("rules where state = 'S'", 5),
-    "injector": ("rules where state = 'I'", 1),
-    "abacus-account": ("updated_account_counters", 2),
-    "abacus-rse": ("updated_rse_counters", 2),
-    "abacus-collection": ("updated_col_rep", 1),
-    "undertaker": (f"dids where expired_at < {NOW}", 2),
-    "reaper": (f"replicas where tombstone < {NOW}", 1),
-}
 REAPING: dict[str, Any] = {
     "rses": [],
     "include_rses": None,
@@ -113,28 +95,10 @@ class Daemons:
         }
 
 
-@dataclass
-class Schedule:
-    """Which daemon is due."""
-
-    last: dict[str, float] = field(default_factory=dict)
-
-    def due(self, name: str, has_work: bool) -> bool:
-        """Whether a daemon's round should run now."""
-        since = time.monotonic() - self.last.get(name, -AT_LEAST_EVERY_S)
-        return since >= (WORK[name][1] if has_work else AT_LEAST_EVERY_S)
-
-    def done(self, name: str) -> None:
-        self.last[name] = time.monotonic()
-
-
 def find_work() -> dict[str, bool]:
     """For which daemons the database has work, by one query."""
-    parts = (f'exists(select 1 from dev.{where}) as "{name}"' for name, (where, _) in WORK.items())  # noqa: S608  constants
-    columns = ", ".join(parts)
     with get_engine().connect() as connection:
-        row = connection.execute(text(f"select {columns}")).one()
-    return dict(row._mapping)
+        return dict(connection.execute(text(work_query())).one()._mapping)
 
 
 def run_round(rounds: dict[str, Callable[[], object]], schedule: Schedule) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import tempfile
@@ -127,6 +128,8 @@ class DiracWms:
     def _client(self) -> SyncDiracClient:
         from diracx.client.sync import SyncDiracClient
 
+        for chatty in ("azure", "httpx2"):  # a line and more for each request, in every task's log
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         return SyncDiracClient(diracx_preferences=self._preferences, **self._client_options)
 
     @contextmanager

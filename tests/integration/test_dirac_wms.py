@@ -44,7 +44,7 @@ def wms(grid: Grid, user: str = "alice", **options: Any) -> DiracWms:
 
 def a_batch(count: int, site: str = PARKING, behaviour: str = "ok") -> Batch:
     group = f"esap-{uuid.uuid4().hex[:27]}"
-    config = {"behaviour": behaviour, "outputs": [], "message": "hi", "index": 0}
+    config = {"behaviour": behaviour, "outputs": ["hello.json"], "message": "hi", "index": 0}
     jobs = tuple(
         JobSpec(
             i, ("esap-noop", "run", "--config", "config.json"), {"config.json": config}, limits=Limits(60)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from esap_batch.errors import ConfigurationError
 from esap_batch.facilities import AUTO, load_facilities
+from esap_batch.request import validate
 from esap_batch.workflows import load_workflow
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -84,3 +86,11 @@ def test_a_broken_file_is_named(config: Path, file: str, text: str, reason: str)
 def test_a_use_case_may_do_without_a_calibration_table() -> None:
     assert load_workflow(CONFIG, "hello_world").models == {}
     assert load_workflow(CONFIG, "cta_irf").models["versions"]
+
+
+@pytest.mark.parametrize(
+    "example", sorted(CONFIG.glob("workflows/*/example.json")), ids=lambda p: p.parent.name
+)
+def test_the_example_requests_are_good(example: Path) -> None:
+    workflow = load_workflow(CONFIG, example.parent.name)
+    assert validate(json.loads(example.read_text()), workflow) == []

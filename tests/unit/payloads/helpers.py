@@ -166,7 +166,7 @@ def main() -> None:
         outcome = counts(Path(rest[0]), float(rest[1]), float(rest[2]), int(rest[3]))
     else:
         outcome = headers(Path(rest[0]))
-    print(json.dumps(outcome))
+    sys.stdout.write(json.dumps(outcome))
 
 
 if __name__ == "__main__":

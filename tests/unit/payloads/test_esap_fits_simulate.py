@@ -148,7 +148,7 @@ def power_law_shares(edges: list[float], thrown: tuple[float, float], index: flo
 
 @pytest.mark.parametrize(("site", "zenith"), [("LaPalma", 20), ("Paranal", 40)])
 def test_required_events_are_enough_in_every_bin(tmp_path: Path, site: str, zenith: float) -> None:
-    """N = max 1/(delta^2 p) over bins, as simtools has it, gives 1/delta^2 triggered events a bin, not more."""
+    """N = max 1/(delta^2 p), as simtools has it, gives 1/delta^2 triggered events a bin, not more."""
     delta, index, thrown = 0.1, -2.0, (0.05, 10.0)
     table = efficiency(tmp_path, energy_range_tev=[0.1, 5], spectral_index=index, zeniths_deg=[zenith, 60])
     edges = table["energy_edges_tev"]

@@ -182,7 +182,7 @@ def read_events(path: Path) -> EventFile:
         hdus = parse(content)
     except DamagedError as error:
         raise PayloadError(f"cannot read {path} as FITS: {error}") from error
-    if wrong := [f"{name}: {', '.join(p)}" for name, p in checksum_problems(content).items() if p]:
+    if wrong := [f"{name}: {', '.join(p)}" for name, p in checksum_problems(content, hdus) if p]:
         raise PayloadError(f"{path} is damaged: {'; '.join(wrong)}")
     try:
         table = hdus[EXTENSION]

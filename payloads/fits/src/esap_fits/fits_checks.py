@@ -13,7 +13,7 @@ FILE = "FILE"
 
 
 def open_checked(path: Path, report: Report) -> fits.HDUList | None:
-    """Read a file, and note whether that went well and its checksums are right; None when it cannot be read."""
+    """Read a file, and note whether that worked and its checksums are right; None when it did not."""
     try:
         content = load(path)
         hdus = parse(content)
@@ -21,7 +21,7 @@ def open_checked(path: Path, report: Report) -> fits.HDUList | None:
         _note_readable(report, f"{error}")
         return None
     _note_readable(report, "")
-    for name, problems in checksum_problems(content).items():
+    for name, problems in checksum_problems(content, hdus):
         report.add(
             "file.checksum",
             name,

@@ -1,0 +1,66 @@
+"""Configuration and keys of DiracX."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from localgrid.layout import Layout
+from localgrid.setup import diracx
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path)
+    layout.make()
+    return layout
+
+
+def test_users_see_only_their_own_jobs() -> None:
+    operations = diracx.configuration()["Operations"]["ctao"]
+    assert operations["Services"]["JobMonitoring"]["GlobalJobsInfo"] is False
+    assert {"User", "MCSimulation", "Merging"} <= set(operations["JobDescription"]["AllowedJobTypes"])
+
+
+def test_every_user_is_in_the_own_group() -> None:
+    registry = diracx.configuration()["Registry"]["ctao"]
+    for user, group in diracx.USERS.items():
+        assert f"sub-{user}" in registry["Groups"][group]["Users"]
+
+
+def test_creating_twice_keeps_keys_and_history(layout: Layout) -> None:
+    diracx.create(layout)
+    keys = layout.path("secrets", "diracx-jwks.json")
+    head = (layout.path("diracx", "cs", ".git") / "refs" / "heads" / "master").read_text()
+    before = keys.read_text()
+    diracx.create(layout)
+    assert keys.read_text() == before
+    assert (layout.path("diracx", "cs", ".git") / "refs" / "heads" / "master").read_text() == head
+    assert keys.stat().st_mode & 0o777 == 0o600
+    (key,) = json.loads(before)["keys"]
+    assert key["crv"] == "Ed25519"
+    assert key["d"] != key["x"]
+
+
+def test_databases_are_in_write_ahead_mode(layout: Layout) -> None:
+    diracx.create(layout)
+    for path in layout.path("diracx", "db").glob("*.db"):
+        assert sqlite3.connect(path).execute("pragma journal_mode").fetchone() == ("wal",)
+
+
+def test_no_git_is_said_with_the_way_on(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(layout.home))
+    with pytest.raises(RuntimeError, match="apt-get install git"):
+        diracx.create(layout)
+
+
+def test_the_software_area_follows_its_programs(layout: Layout) -> None:
+    diracx.create_software_area(layout)
+    link = layout.software_area / "esap-noop" / "0.1.0" / "bin"
+    link.unlink()
+    link.symlink_to("/elsewhere")
+    diracx.create_software_area(layout)
+    assert (link / "esap-noop").exists()
