@@ -70,13 +70,17 @@ class AirflowApi:
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[str]:
         """Give the messages of a task's log, those of the triggerer included."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        content = self.get(path).get("content", [])
-        return [str(line.get("event", "")) if isinstance(line, dict) else str(line) for line in content]
+        return [line for entry in self.get(path).get("content", []) for line in _messages(entry)]
 
     def set_state(self, dag_id: str, run_id: str, state: str) -> None:
         """End a run by hand, as the UI's button does."""
         answer = self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", json={"state": state})
         answer.raise_for_status()
+
+    def set_task_state(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """End a task by hand."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        self.call("PATCH", path, json={"new_state": state}).raise_for_status()
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Clear a task and what follows it."""
@@ -89,6 +93,16 @@ class AirflowApi:
             "reset_dag_runs": True,
         }
         self.call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()
+
+
+def _messages(entry: Any) -> Iterator[str]:
+    """Give the message of a line of a log, and those of the exceptions that go with it."""
+    if not isinstance(entry, dict):
+        yield str(entry)
+        return
+    yield str(entry.get("event", ""))
+    for error in entry.get("error_detail") or ():
+        yield f"{error.get('exc_type')}: {error.get('exc_value')}"
 
 
 _PROGRESS = re.compile(r"^jobs \d+ of \d+ done.*")

@@ -42,14 +42,15 @@ install_env() { # DIRECTORY EDITABLE LOCK...: exactly what the lock files say, t
     shift 2
     [ -x "$dir/bin/python" ] && "$dir/bin/python" -c '' 2>/dev/null || "$UV" venv -q --clear --python "$PYTHON" "$dir"
     "$UV" pip sync -q --python "$dir/bin/python" --require-hashes "$@"
-    [ -z "$editable" ] || "$UV" pip install -q --python "$dir/bin/python" --no-deps -e "$editable"
+    [ -z "$editable" ] || "$UV" pip install -q --python "$dir/bin/python" --no-deps \
+        --build-constraints requirements/build.txt -e "$editable"
 }
 
 environment() { # DIRECTORY EDITABLE LOCK...: skipped when the stamp, a hash of its lock files, matches
     local dir=$1 editable=$2 start stamp log
     start=$(now)
     log="$LOGS/$(basename "$dir").log"
-    stamp=$({ echo "$PWD $PYTHON"; cat "${@:3}" ${editable:+"$editable/pyproject.toml"}; } | sha256sum | cut -d' ' -f1)
+    stamp=$({ echo "$PWD $PYTHON"; cat "${@:3}" ${editable:+"$editable/pyproject.toml" requirements/build.txt}; } | sha256sum | cut -d' ' -f1)
     if [ -x "$dir/bin/python" ] && [ "$(cat "$dir/.esap-stamp" 2>/dev/null)" = "$stamp" ]; then
         step "$dir" "$start" "up to date"
         return

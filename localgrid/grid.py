@@ -250,7 +250,7 @@ class Grid:
             },
             "postgres": {"port": layout.ports["postgres"]},
             "storage": {rse: str(layout.storage(rse)) for rse in rucio.RSES},
-            "sites": services.SITES,
+            "sites": services.slots(),
             "airflow_home": str(layout.path("airflow")),
             "environment_file": str(layout.airflow_environment_file),
             "logs": str(layout.path("logs")),
@@ -288,16 +288,21 @@ class Grid:
         self.progress(node.name, time.monotonic() - begin)
 
     def _start_one(self, service: Service) -> None:
-        if not self.supervisor.states()[service.name].runs:
-            service.prepare(self.layout)
-            self.supervisor.start(service.name)
-        deadline = time.monotonic() + HEALTH_TIMEOUT_S
+        """Start a service unless it runs, and wait for its health.
+
+        One that was found running may still die of what was wrong before (a database that went away, say): then it
+        is started. One that dies after it was started here is down.
+        """
+        started, deadline = False, time.monotonic() + HEALTH_TIMEOUT_S
         while trouble := self._trouble(state := self.supervisor.states()[service.name]):
+            if not state.runs and started:
+                reason = f"ended with exit code {state.exit_status}"
+                raise ServiceDown(service.name, reason, self._log(service))
             if not state.runs:
-                raise ServiceDown(
-                    service.name, f"ended with exit code {state.exit_status}", self._log(service)
-                )
-            if time.monotonic() > deadline:
+                service.prepare(self.layout)
+                self.supervisor.start(service.name)
+                started = True
+            elif time.monotonic() > deadline:
                 raise ServiceDown(service.name, f"is not healthy: {trouble}", self._log(service))
             time.sleep(POLL_S)
 

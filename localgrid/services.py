@@ -20,7 +20,9 @@ from localgrid.setup import airflow, diracx, postgres, rucio
 
 BEAT_AGE_S = 15.0
 RUN_VARIABLE = "ESAP_LOCALGRID_RUN"  # names, in the environment of every process of a grid, grid and service
-SITES = {"ESAP.LaPalma.local": 2, "ESAP.CSCS.local": 2}
+SITES = ("ESAP.LaPalma.local", "ESAP.CSCS.local")
+SLOTS_VARIABLE = "ESAP_LOCALGRID_SLOTS"  # jobs at the same time at each site
+DEFAULT_SLOTS = 2
 
 
 class Started(NamedTuple):
@@ -68,6 +70,7 @@ class Service(Node):
     stop_wait_s: int = 10
     listener: str = ""
     stand_in_for: str = ""
+    leaves_children: bool = False  # its children are no part of it and outlive it
     steps: tuple[str, ...] = field(default=())
 
 
@@ -183,6 +186,19 @@ def _s3_command(layout: Layout) -> Sequence[str]:
     return [layout.program("diracx", "moto_server"), "-H", HOST, "-p", str(layout.ports["s3"])]
 
 
+def slots() -> dict[str, int]:
+    """How many jobs each site runs at the same time.
+
+    Raises:
+        RuntimeError: $ESAP_LOCALGRID_SLOTS is no positive whole number.
+
+    """
+    text = os.environ.get(SLOTS_VARIABLE, str(DEFAULT_SLOTS))
+    if not text.isdecimal() or int(text) < 1:
+        raise RuntimeError(f"localgrid: {SLOTS_VARIABLE} = {text!r}: allowed: a whole number from 1")
+    return dict.fromkeys(SITES, int(text))
+
+
 def _fts_command(layout: Layout) -> Sequence[str]:
     program = [str(layout.python("airflow")), "-m", "localgrid.programs.fts"]
     return [*program, "--port", str(layout.ports["fts"]), "--state", str(layout.path("fts"))]
@@ -221,11 +237,12 @@ NODES: tuple[Node, ...] = (
     Service(
         "site",
         ("diracx",),
-        command=lambda layout: diracx.site_command(layout, SITES),
+        command=lambda layout: diracx.site_command(layout, slots()),
         environment=diracx.environment,
         health=_beats("site"),
         prepare=_prepare_site,
         stand_in_for="DIRAC's matcher, pilots and two sites",
+        leaves_children=True,
     ),
     Step("rucio-schema", ("databases",), _rucio_schema),
     Service(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import pwd
 import subprocess
 import time
 import xmlrpc.client
@@ -63,17 +63,16 @@ def _section(layout: Layout, service: Service) -> str:
 
 def configuration(layout: Layout) -> str:
     """Supervisord's configuration."""
-    user = pwd.getpwuid(os.geteuid()).pw_name
     run = layout.path("run")
+    as_root = "user=root\n" if os.geteuid() == 0 else ""  # it wants to be told that this is meant
     head = f"""[supervisord]
-user={user}
-logfile={layout.log("supervisord")}
+{as_root}logfile={layout.log("supervisord")}
 logfile_maxbytes={LOG_BYTES}
 logfile_backups=1
 pidfile={run / "supervisord.pid"}
 childlogdir={layout.path("logs")}
 directory={layout.home}
-umask=077
+umask=022
 
 [unix_http_server]
 file={layout.socket}
@@ -177,20 +176,29 @@ class Supervisor:
         return {name: _state(name, rows.get(name)) for name in SERVICES}
 
     def members(self, name: str) -> list[int]:
-        """Every process of a service: supervisor's child, its descendants, and what those left."""
+        """Every process of a service: supervisor's child, its group, its descendants and what it marked.
+
+        The jobs of the site are not part of it: on a real site they outlive the pilot that started them.
+        """
         import psutil
 
         found = set(self._marked(f"{self.layout.home}:{name}"))
-        for pid in list(found):
-            try:
-                found.update(child.pid for child in psutil.Process(pid).children(recursive=True))
-            except psutil.Error:
-                continue
+        if leader := self.states()[name].pid:
+            found.update(_group(leader))
+        if not SERVICES[name].leaves_children:
+            for pid in list(found):
+                with contextlib.suppress(psutil.Error):
+                    found.update(child.pid for child in psutil.Process(pid).children(recursive=True))
         return sorted(found)
 
     def end_strays(self) -> None:
         """Kill what a killed supervisord has left running."""
-        kill_all(list(self._marked(f"{self.layout.home}:")))
+        strays = set(self._marked(f"{self.layout.home}:"))
+        pid_file = self.layout.path("run", "supervisord.pid")
+        # Some programs overwrite the mark in their environment, but they stay in supervisord's session.
+        if pid_file.exists():
+            strays |= set(_orphaned_session(int(pid_file.read_text())))
+        kill_all(strays)
 
     def _marked(self, prefix: str) -> Iterator[int]:
         import psutil
@@ -202,6 +210,28 @@ class Supervisor:
                 continue
             if mark == prefix or (prefix.endswith(":") and mark.startswith(prefix)):
                 yield process.pid
+
+
+def _group(leader: int) -> Iterator[int]:
+    """The members of a process group."""
+    import psutil
+
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) == leader:
+                yield pid
+
+
+def _orphaned_session(leader: int) -> Iterator[int]:
+    """The members of a session whose leader is gone; none if it lives."""
+    import psutil
+
+    if psutil.pid_exists(leader):
+        return
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) == leader:
+                yield pid
 
 
 def _state(name: str, row: dict[str, Any] | None) -> ProcessState:

@@ -48,5 +48,5 @@ def lake_settings(grid: Grid) -> RucioSettings:
 
 
 @pytest.fixture(scope="session")
-def lake(lake_settings: RucioSettings) -> Iterator[RucioLake]:
-    yield RucioLake(lake_settings)
+def lake(lake_settings: RucioSettings) -> RucioLake:
+    return RucioLake(lake_settings)

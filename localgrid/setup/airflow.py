@@ -40,7 +40,13 @@ def _settings(layout: Layout) -> dict[str, dict[str, object]]:
             "secret_key": secrets["airflow_api_secret"],
         },
         "api_auth": {"jwt_secret": secrets["airflow_jwt_secret"]},
-        "scheduler": {"scheduler_idle_sleep_time": 0.3, "enable_health_check": False},
+        "scheduler": {
+            "scheduler_idle_sleep_time": 0.3,
+            "enable_health_check": False,
+            # A worker that dies with its supervisor is noticed within this time; Airflow's own default is 300 s.
+            "task_instance_heartbeat_timeout": 30,
+            "task_instance_heartbeat_timeout_detection_interval": 5,
+        },
         "dag_processor": {
             # A new file is found in seconds; an unchanged one is not parsed over and over.
             "refresh_interval": 5,

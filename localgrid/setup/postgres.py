@@ -14,9 +14,9 @@ DATABASES = ("airflow", "rucio")
 OWNER = "esap"
 NOBODY = 65534
 SETTINGS = {
-    # The data is thrown away with the state directory, so it need not survive a power cut.
+    # The data need not survive a power cut, but a killed server must not lose what it has confirmed:
+    # synchronous_commit stays on, and costs little without fsync.
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "96MB",
     "max_connections": "200",

@@ -53,11 +53,13 @@ def validate(conf: object, workflow: Workflow) -> list[Problem]:
     return sorted({str(p): p for p in problems}.values(), key=str)
 
 
-def resolve(conf: Mapping[str, Any], workflow: Workflow, owner: str, run_id: str) -> dict[str, Any]:
+def resolve(
+    conf: Mapping[str, Any], workflow: Workflow, owner: str, run_id: str, requested_at: str = ""
+) -> dict[str, Any]:
     """Make the steering file of a request that `validate` has nothing against.
 
     Defaults filled in, numbers as the schema has them, software pinned, and of the calibration table what
-    the request is about: all that is needed to run it again.
+    the request is about: all that is needed to run it again. `requested_at` is ISO 8601 in UTC without zone.
     """
     settings = workflow.steering
     request = _filled(_given(conf, workflow), workflow)
@@ -74,6 +76,7 @@ def resolve(conf: Mapping[str, Any], workflow: Workflow, owner: str, run_id: str
         "without_effect": list(workflow.without_effect),
         "owner": owner,
         "run_id": run_id,
+        "requested_at": requested_at,
     }
     steering["fingerprint"] = fingerprint(steering)
     steering["product_lfn"] = _product_lfn(workflow, steering)

@@ -35,6 +35,7 @@ POSTS_IN_FLIGHT = 4
 SANDBOXES_IN_FLIGHT = 16
 ROWS_PER_PAGE = 10_000  # DiracX's own limit on a search
 SERVER_FAULT = 500
+OVERHEAD_S = 600  # for sandboxes, inputs, validation and upload: the runner itself limits the payload
 
 # DIRAC's job state machine. A status that is not here counts as running: it may still change, and it must
 # never pass for success.
@@ -84,7 +85,7 @@ def jdl(batch: Batch, index: int, attempt: int, wall_time_s: int, sandbox: str) 
             raise ValueError(f"JDL value {value!r}: allowed are letters, digits and _./:@+=,|- and blanks")
     lines = [f'{k} = "{v}";' for k, v in strings.items()]
     lines += [f"{k} = {{{', '.join(json.dumps(v) for v in values)}}};" for k, values in lists.items()]
-    return "\n".join([*lines, f"CPUTime = {wall_time_s};"])
+    return "\n".join([*lines, f"CPUTime = {wall_time_s + OVERHEAD_S};"])
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,11 @@ class StorageElement:
 
     def exists(self, pfns: Iterable[str]) -> set[str]:
         """Give those of `pfns` that are there."""
-        return {pfn for pfn in pfns if _path(pfn).is_file()}
+        return {pfn for pfn in pfns if local_path(pfn).is_file()}
 
     def stat(self, pfn: str) -> Stored | None:
         """Read a file through and give its size and checksum; None when it is not there."""
-        path, value, size = _path(pfn), 1, 0
+        path, value, size = local_path(pfn), 1, 0
         if not path.is_file():
             return None
         with path.open("rb") as stream:
@@ -46,11 +46,11 @@ class StorageElement:
 
     def read(self, pfn: str) -> bytes:
         """Give the content of a small file."""
-        return _path(pfn).read_bytes()
+        return local_path(pfn).read_bytes()
 
     def put(self, pfn: str, content: bytes) -> Stored:
         """Write a small file: it is there whole or not at all."""
-        path = _path(pfn)
+        path = local_path(pfn)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
             part.write(content)
@@ -62,7 +62,7 @@ class StorageElement:
 
     def move(self, source: str, target: str) -> None:
         """Move a file; a source that is gone was moved by an earlier try if the target is there."""
-        old, new = _path(source), _path(target)
+        old, new = local_path(source), local_path(target)
         if not old.exists() and new.exists():
             return
         new.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ class StorageElement:
 
     def delete_tree(self, pfn: str) -> int:
         """Delete a directory with all below it; give the number of files that were there."""
-        path = _path(pfn)
+        path = local_path(pfn)
         if not path.is_dir():
             return 0
         count = sum(1 for p in path.rglob("*") if p.is_file())
@@ -78,7 +78,8 @@ class StorageElement:
         return count
 
 
-def _path(pfn: str) -> Path:
+def local_path(pfn: str) -> Path:
+    """Give the path of a `file://` PFN; BackendRefused for another scheme."""
     url = urlsplit(pfn)
     if url.scheme != "file":
         raise BackendRefused("The storage element", pfn, f"scheme {url.scheme!r} is not served, only file")

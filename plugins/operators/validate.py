@@ -50,7 +50,8 @@ class ValidateRequest(BaseOperator):
             raise AirflowFailException(str(refusal)) from refusal
         problems = validate(conf, workflow)
         if not problems:
-            steering = resolve(conf, workflow, owner=identity.user, run_id=run_key(context))
+            requested_at = context["dag_run"].run_after.strftime("%Y-%m-%dT%H:%M:%S")
+            steering = resolve(conf, workflow, identity.user, run_key(context), requested_at)
             problems = self.check(steering["request"], workflow) if self.check else []
         if problems:
             raise AirflowFailException(str(RequestRefused(problems)))

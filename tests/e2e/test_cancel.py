@@ -24,13 +24,13 @@ def dirac(grid: Grid) -> DiracWms:
 
 
 def running(alice: Runs, dirac: DiracWms, wait_for: Any) -> tuple[str, str]:
-    """Start a run and wait until its jobs run and its task is deferred."""
+    """Start a run and wait until its jobs run and the triggerer watches them."""
     run = alice.start(
         DAG, n_jobs=3, message=uuid.uuid4().hex, behaviour="slow", duration_s=600, facility="cscs"
     )
     group = group_name(DAG, run, "submit_jobs")
     wait_for(lambda: dirac.counts([group])[group][JobState.RUNNING] > 0)
-    wait_for(lambda: alice.task_state(DAG, run, "await_jobs") == "deferred")
+    wait_for(lambda: "jobs 0 of 3 done" in alice.told(DAG, run, "await_jobs"))
     return run, group
 
 
@@ -47,6 +47,7 @@ def test_a_cleared_wait_kills_its_jobs_and_submits_them_again(
     run, group = running(alice, dirac, wait_for)
     alice.api.clear(DAG, run, "await_jobs")
     wait_for(lambda: dirac.counts([group])[group][JobState.CANCELLED] == 3)
+    wait_for(lambda: "submitting 3 jobs again" in alice.told(DAG, run, "await_jobs"))
     wait_for(lambda: sum(dirac.counts([group])[group].values()) == 6)
     alice.api.set_state(DAG, run, "failed")
     wait_for(lambda: dirac.counts([group])[group] == {JobState.CANCELLED: 6})

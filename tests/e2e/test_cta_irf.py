@@ -11,6 +11,7 @@ import pytest
 from prov.model import ProvActivity, ProvDocument
 
 from hooks.rucio_lake import RucioLake
+from hooks.storage_element import local_path
 from localgrid.demo import download, example
 from tests.e2e.conftest import Runs
 
@@ -111,6 +112,7 @@ def test_nothing_transient_is_left(
 
     run, _ = production
     lfns = [work_lfn(group_name(DAG, run, t)) for t in ("submit_simulation", "submit_merge")]
-    for pfn in lake.pfns("LAPALMA-DISK", lfns).values():
-        assert not Path(pfn.split("localhost:0", 1)[-1]).exists()
+    places = [local_path(pfn) for pfn in lake.pfns("LAPALMA-DISK", lfns).values()]
+    assert places[0].parents[2].is_dir()
+    assert [p for p in places if p.exists()] == []
     assert alice.task_state(DAG, run, "clean_up") == "success"

@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +18,41 @@ from esap_batch.jobs import group_name
 from hooks.dirac_wms import DiracSettings, DiracWms
 from hooks.rucio_lake import RucioLake
 from hooks.settings import runner_path
-from hooks.storage_element import StorageElement
+from hooks.storage_element import StorageElement, local_path
 from localgrid.grid import Grid
 from tests.e2e.conftest import Runs
 
 DAG = "hello_world"
 KILLS = 10
 JOBS = 25
+LONGEST_DELAY = {"submit_jobs": 3.0, "ingest_products": 2.0}  # seconds; about as long as the tasks take
+STARTED = ("running", "success", "deferred", "up_for_retry")
 
 
-def task_processes(run_id: str, task_id: str) -> list[psutil.Process]:
-    """Find the processes that run a task (Airflow names them by task instance)."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        title = " ".join(process.info["cmdline"] or ())
-        if run_id in title and task_id in title:
-            found.append(process)
-    return found
+def task_processes(instance: str, with_supervisor: bool = True) -> list[psutil.Process]:
+    """Find the processes that run a task: its supervisor and, below it, the task (Airflow's own titles)."""
+    titles = [f"airflow worker -- {instance}"]
+    if with_supervisor:
+        titles.insert(0, f"airflow worker -- LocalExecutor: {instance}")
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if " ".join(process.info["cmdline"] or ()).strip() in titles
+    ]
 
 
-def kill_once(run_id: str, task_id: str, delay: float, wait_for: Any) -> int:
+def kill_once(
+    alice: Runs, run_id: str, task_id: str, delay: float, with_supervisor: bool, wait_for: Any
+) -> int:
     """Wait for the task to start, then kill it after a while with no warning; give how many died."""
-    wait_for(lambda: task_processes(run_id, task_id), 120)
+    wait_for(lambda: alice.task_state(DAG, run_id, task_id) in STARTED, 240)
+    instance = str(alice.api.tasks(DAG, run_id)[task_id]["id"])
     threading.Event().wait(delay)
-    killed = 0
-    for process in task_processes(run_id, task_id):
-        process.kill()
-        killed += 1
-    return killed
+    victims = task_processes(instance, with_supervisor)
+    for victim in victims:
+        with suppress(psutil.NoSuchProcess):
+            victim.kill()
+    return len(victims)
 
 
 @pytest.mark.parametrize("task_id", ["submit_jobs", "ingest_products"])
@@ -54,9 +62,13 @@ def test_a_killed_task_goes_on_where_it_was(
     seeds = random.Random(task_id)
     conf: dict[str, Any] = {"n_jobs": JOBS if task_id == "submit_jobs" else 2}
     runs = [alice.start(DAG, **conf, message=uuid.uuid4().hex) for _ in range(KILLS)]
-    delays = [seeds.uniform(0.0, 4.0) for _ in runs]
+    delays = [seeds.uniform(0.0, LONGEST_DELAY[task_id]) for _ in runs]
     with ThreadPoolExecutor(KILLS) as pool:
-        kills = list(pool.map(lambda r, d: kill_once(r, task_id, d, wait_for), runs, delays))
+        kills = list(
+            pool.map(
+                lambda n: kill_once(alice, runs[n], task_id, delays[n], n % 3 == 0, wait_for), range(KILLS)
+            )
+        )
     assert sum(1 for k in kills if k) >= KILLS // 2, f"too few tasks were caught alive: {kills}"
     credentials = Path(grid.home) / "secrets" / "diracx" / "alice.json"
     dirac = DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_path())
@@ -71,5 +83,5 @@ def test_a_killed_task_goes_on_where_it_was(
         pfns = lake.pfns("LAPALMA-DISK", [f["name"] for f in files])
         stored = {f["name"]: StorageElement().stat(pfns[f["name"]]) for f in files}
         assert {n: s.adler32 for n, s in stored.items() if s} == {f["name"]: f["adler32"] for f in files}
-        on_disk = [p for p in Path(pfns[files[0]["name"]].split("localhost:0", 1)[-1]).parent.iterdir()]
+        on_disk = list(local_path(pfns[files[0]["name"]]).parent.iterdir())
         assert len(on_disk) == len(files)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,8 @@ def a_batch(count: int, site: str = PARKING, behaviour: str = "ok") -> Batch:
 
 
 @pytest.fixture
-def alice(grid: Grid) -> Iterator[DiracWms]:
-    yield wms(grid)
+def alice(grid: Grid) -> DiracWms:
+    return wms(grid)
 
 
 def firsts(count: int) -> dict[int, int]:

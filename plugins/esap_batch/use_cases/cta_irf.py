@@ -159,6 +159,8 @@ def merge_jobs(steering: Mapping[str, Any], directory: str, inputs: Sequence[Inp
         "observation_time_h": steering["production"]["observation_time_h"],
         "systematic_uncertainty": request["systematic_uncertainty"],
         "provenance": _provenance(steering, directory),
+        # Not the time of the job: every try has to write the same file.
+        **({"date": steering["requested_at"]} if steering["requested_at"] else {}),
     }
     outputs = (
         OutputSpec(IRF, f"{directory}/{IRF}", ("esap-fits", "validate", IRF, "--profile", PROFILE)),

@@ -34,7 +34,7 @@ def test_a_jdl_names_the_job_uniquely_and_carries_no_command_line() -> None:
     assert 'Site = "ESAP.LaPalma.local";' in text
     assert 'Arguments = "--batch batch.json --index 7 --attempt 2";' in text
     assert f'InputSandbox = {{"{SANDBOX}"}};' in text
-    assert "CPUTime = 600;" in text
+    assert "CPUTime = 1200;" in text  # the payload's limit and what the runner needs around it
 
 
 @pytest.mark.parametrize("site", ["a[b", "a;b", 'a"b', "a\nb", "a\\b"])

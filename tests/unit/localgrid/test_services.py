@@ -132,3 +132,11 @@ def test_tail_gives_the_last_lines(tmp_path: Path) -> None:
     assert services.tail(log) == "(no log)"
     log.write_text("".join(f"line {n}\n" for n in range(10_000)))
     assert services.tail(log, 2) == "line 9998\nline 9999"
+
+
+def test_slots_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(services.SLOTS_VARIABLE, "7")
+    assert set(services.slots().values()) == {7}
+    monkeypatch.setenv(services.SLOTS_VARIABLE, "-1")
+    with pytest.raises(RuntimeError, match="whole number from 1"):
+        services.slots()

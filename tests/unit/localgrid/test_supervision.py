@@ -12,7 +12,7 @@ import pytest
 
 from localgrid.layout import Layout
 from localgrid.services import SERVICES
-from localgrid.supervision import ProcessState, Supervisor, configuration, kill_all
+from localgrid.supervision import ProcessState, Supervisor, _orphaned_session, configuration, kill_all
 
 
 @pytest.fixture
@@ -71,6 +71,21 @@ def test_what_a_killed_supervisord_leaves_is_found_and_ended(layout: Layout) -> 
         for process in (mine, other):
             process.kill()
             process.wait()
+
+
+def test_orphans_of_a_session_are_found_only_when_its_leader_is_gone() -> None:
+    command = ["sh", "-c", "sleep 600 & echo $!; exec sleep 600"]
+    leader = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    assert leader.stdout
+    child = int(leader.stdout.readline())
+    try:
+        assert list(_orphaned_session(leader.pid)) == []
+        leader.kill()
+        leader.wait()
+        assert list(_orphaned_session(leader.pid)) == [child]
+    finally:
+        leader.kill()
+        kill_all([child])
 
 
 def test_kill_all_ignores_those_that_are_gone() -> None:

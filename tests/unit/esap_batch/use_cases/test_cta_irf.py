@@ -193,7 +193,7 @@ def test_the_simulation_is_split_and_seeded_the_same_at_every_try() -> None:
     for particle, events in (("gamma", plan.signal), ("proton", plan.background)):
         mine = [c for c in configs if c["particle"] == particle]
         assert sum(c["n_events"] for c in mine) == events
-        assert all(0 < c["n_events"] <= 250_000 for c in mine)
+        assert all(0 < c["n_events"] <= 500_000 for c in mine)
         assert len({json.dumps({**c, "n_events": 0, "seed": 0}) for c in mine}) == 1
 
 
