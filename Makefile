@@ -1,14 +1,16 @@
 # Two commands to know: `make demo` and `make test`.
 PYTHON := .venv/bin/python
 SOURCES := plugins dags runner localgrid payloads tests
+LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
+export PYTHONPATH := plugins:.
 
-.PHONY: setup demo up down test test-unit lint bench
+.PHONY: setup demo up down test test-unit lint bench lock
 
 setup: ## the environments; up to date ones are skipped
 	@localgrid/bootstrap.sh
 
 demo: setup ## a production from request to product, live
-	@$(PYTHON) -m localgrid.demo
+	@$(PYTHON) -m localgrid.demo $(USE_CASE)
 
 up: setup ## the local grid and Airflow
 	@$(PYTHON) -m localgrid start
@@ -26,7 +28,12 @@ lint: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy $(SOURCES)
-	@PYTHONPATH=plugins:. .venv/bin/lint-imports
+	@.venv/bin/lint-imports
 
 bench: setup
 	@$(PYTHON) -m bench
+
+lock: ## pin the environments anew
+	@$(LOCK) --upgrade --group dev pyproject.toml -o requirements/airflow.txt
+	@for name in $(patsubst requirements/%.in,%,$(wildcard requirements/*.in)); do \
+		$(LOCK) --upgrade requirements/$$name.in -o requirements/$$name.txt; done

@@ -77,7 +77,8 @@ with DAG(
         steps=[simulate.task_id, merge.task_id],
         claim=product.task_id,
         verify=verified.task_id,
-    ).as_teardown()
+        ingest=ingest.task_id,
+    ).as_teardown(on_failure_fail_dagrun=True)
 
     request >> product >> plan >> confirm >> facility
     facility >> simulate >> simulated >> merge >> merged >> verified >> ingest >> clean_up

@@ -62,6 +62,7 @@ with DAG(
         steps=[submit.task_id],
         claim=product.task_id,
         verify=verified.task_id,
-    ).as_teardown()
+        ingest=ingest.task_id,
+    ).as_teardown(on_failure_fail_dagrun=True)
 
     request >> product >> facility >> submit >> ended >> verified >> ingest >> clean_up

@@ -26,7 +26,7 @@ LOOK_EVERY = 0.5  # seconds
 USER = "alice"
 SHOWN_STATES = {"success": "[green]done[/]", "failed": "[red]failed[/]", "up_for_retry": "[yellow]again[/]"}
 SHOWN_METADATA = (
-    "product_id", "product_data_category", "product_data_levels", "product_format", "instrument_site",
+    "product_id", "product_data_category", "product_data_levels", "product_format", "request_site",
     "activity_software_name", "activity_software_version", "esap_facility", "esap_owner", "esap_fingerprint",
 )  # fmt: skip
 console = Console()
@@ -141,7 +141,7 @@ def main(
         raise typer.Exit(1)
     if adopted:
         console.print(f"\n[bold]Duplicate:[/] made by {adopted['made_by']} already; no job was submitted.")
-    dataset = (product or adopted)["dataset"]
+    dataset = str((product or adopted or {})["dataset"])
     show_product(lake_of(grid), dataset, grid.home / "products" / dataset.rsplit("/", 1)[-1])
     _say_farewell(grid, time.monotonic() - began)
 

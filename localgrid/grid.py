@@ -290,8 +290,8 @@ class Grid:
     def _start_one(self, service: Service) -> None:
         """Start a service unless it runs, and wait for its health.
 
-        One that was found running may still die of what was wrong before (a database that went away, say): then it
-        is started. One that dies after it was started here is down.
+        One that was found running may still die of what was wrong before, say a database that went away:
+        then it is started. One that dies after it was started here is down.
         """
         started, deadline = False, time.monotonic() + HEALTH_TIMEOUT_S
         while trouble := self._trouble(state := self.supervisor.states()[service.name]):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from localgrid.airflow_api import AirflowApi
+from localgrid.airflow_api import ENDED, AirflowApi
+from localgrid.demo import example
 from localgrid.grid import Grid
 from localgrid.layout import PROJECT
 
@@ -33,6 +34,7 @@ SWITCHES = (
     "--no-first-run",
 )
 USER, DAG = "alice", "cta_irf"
+TOO_PRECISE = 0.015  # relative uncertainty that needs more showers than run without a question
 COLUMNS = (("Observation", "Array"), ("Simulation", "Precision", "Running"))  # sections of the form
 FORM_WIDTH, FORM_HEIGHT = 1000, 1400
 ANIMATION_MS = 800  # opening of a section, fitting of the graph: nothing tells when they have ended
@@ -100,12 +102,13 @@ def take_list(page: Page, target: Path) -> None:
 
 def take_graph(page: Page, run_id: str, target: Path) -> None:
     """Take the graph of a run, from top to bottom, beside its tasks."""
-    panels = {"details-panel,main-panel": {"expandToSizes": {}, "layout": [40, 60]}}
+    panels = {"details-panel,main-panel": {"expandToSizes": {}, "layout": [33, 67]}}
     _remember(page, f"direction-{DAG}", "DOWN")
     _remember(page, "react-resizable-panels:graph-ltr", panels)
     _remember(page, "default_dag_view", "graph")
-    look_at(page, f"/dags/{DAG}/runs/{run_id}", 1500, 1250)
+    look_at(page, f"/dags/{DAG}/runs/{run_id}", 1700, 1150)
     page.locator(".react-flow__node").first.wait_for()
+    page.add_style_tag(content=".react-flow__minimap { display: none }")  # it lies over the last tasks
     page.wait_for_timeout(ANIMATION_MS)
     page.screenshot(path=target)
 
@@ -122,13 +125,25 @@ def _remember(page: Page, setting: str, value: Any) -> None:
     page.evaluate("([name, value]) => localStorage.setItem(name, value)", [setting, json.dumps(value)])
 
 
+def take_confirmation(page: Page, grid: Grid, api: AirflowApi, target: Path) -> None:
+    """Ask for so much that the run wants to be confirmed, take the question, and end the run."""
+    answer = api.trigger(DAG, {**example(DAG), "statistical_uncertainty": TOO_PRECISE})
+    answer.raise_for_status()
+    run_id, task = answer.json()["dag_run_id"], "confirm_events"
+    grid.wait(lambda: api.tasks(DAG, run_id)[task]["state"] == "awaiting_input", "a question", timeout_s=60)
+    look_at(page, f"/dags/{DAG}/runs/{run_id}/tasks/{task}/required_actions", 1280, 560)
+    page.screenshot(path=target)
+    api.set_state(DAG, run_id, "failed")
+    grid.wait(lambda: api.run(DAG, run_id)["state"] in ENDED, "the end of the run", timeout_s=60)
+
+
 def finished_run(api: AirflowApi) -> str:
-    """Give the newest run that has made a product; SystemExit when there is none."""
-    runs: list[dict[str, Any]] = api.get(f"/dags/{DAG}/dagRuns", order_by="-run_after", state="success")["dag_runs"]
-    for run in runs:
-        if api.xcom(DAG, run["dag_run_id"], "ingest_products"):
+    """Give the newest run of the example that has made a product; SystemExit when there is none."""
+    found = api.get(f"/dags/{DAG}/dagRuns", order_by="-run_after", state="success")
+    for run in found["dag_runs"]:
+        if run["conf"] == example(DAG) and api.xcom(DAG, run["dag_run_id"], "ingest_products"):
             return str(run["dag_run_id"])
-    raise SystemExit(f"no finished run of {DAG} that has made a product: run `make demo` first")
+    raise SystemExit(f"no run of {DAG} that has made the example's product: run `make demo` first")
 
 
 def main(
@@ -147,6 +162,7 @@ def main(
         take_form(page, target / "trigger_form.png")
         take_graph(page, run_id, target / "graph.png")
         take_log(page, run_id, "await_simulation", target / "progress.png")
+        take_confirmation(page, grid, api, target / "confirmation.png")
     shutil.copyfile(grid.home / "products" / product / "irf.png", target / "cta_irf.png")
     console.print(f"{len(list(target.glob('*.png')))} pictures in {target}")
 

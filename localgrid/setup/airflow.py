@@ -43,7 +43,7 @@ def _settings(layout: Layout) -> dict[str, dict[str, object]]:
         "scheduler": {
             "scheduler_idle_sleep_time": 0.3,
             "enable_health_check": False,
-            # A worker that dies with its supervisor is noticed within this time; Airflow's own default is 300 s.
+            # Within this time a worker that died with its supervisor is noticed; Airflow's default is 300 s.
             "task_instance_heartbeat_timeout": 30,
             "task_instance_heartbeat_timeout_detection_interval": 5,
         },

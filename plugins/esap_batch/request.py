@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from esap_batch.errors import MISSING, ConfigurationError, Problem, shown
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STEERING_VERSION = 1
 MAX_BYTES = 64 * 1024
+WHOLE = "the request"
+CrossCheck = Callable[[Mapping[str, Any], Workflow], list[Problem]]
 _TYPES = {
     "string": "text",
     "number": "a number",
@@ -53,6 +55,17 @@ def validate(conf: object, workflow: Workflow) -> list[Problem]:
     return sorted({str(p): p for p in problems}.values(), key=str)
 
 
+def examine(conf: object, workflow: Workflow, check: CrossCheck | None) -> list[Problem]:
+    """Give all that is wrong with a request: against the schema, and across the fields that are sound."""
+    problems = validate(conf, workflow)
+    bad = {p.field.split(".", 1)[0] for p in problems}
+    if check is None or not isinstance(conf, Mapping) or WHOLE in bad:
+        return problems
+    sound = {k: v for k, v in conf.items() if k in workflow.properties and k not in bad}
+    crossed = check(_filled(_given(sound, workflow), workflow), workflow)
+    return problems + [p for p in crossed if p.field not in bad]
+
+
 def resolve(
     conf: Mapping[str, Any], workflow: Workflow, owner: str, run_id: str, requested_at: str = ""
 ) -> dict[str, Any]:
@@ -85,7 +98,7 @@ def resolve(
 
 def _unreadable(conf: object) -> Problem | None:
     """Give the problem of a document that is not worth a closer look."""
-    whole = "the request"
+    whole = WHOLE
     if not isinstance(conf, Mapping):
         return Problem(whole, conf, "a JSON object", f"it is {_kind(conf)}")
     try:
@@ -119,7 +132,7 @@ def _problems(error: ValidationError, conf: Mapping[str, Any], workflow: Workflo
         for name in sorted(set(needed) - set(present)):
             yield Problem(name, MISSING, describe(workflow.properties.get(name, {})), "it is required")
     else:
-        field = ".".join(str(p) for p in error.absolute_path) or "the request"
+        field = ".".join(str(p) for p in error.absolute_path) or WHOLE
         schema = error.schema if isinstance(error.schema, Mapping) else {}
         yield Problem(field, error.instance, describe(schema), _reason(error))
 

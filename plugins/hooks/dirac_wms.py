@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import os
 import re
+import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +59,8 @@ STATES: Mapping[str, JobState] = {
     "Killed": JobState.CANCELLED,
     "Deleted": JobState.LOST,
 }
-OUTPUT_SANDBOX = ("std.out", "std.err", "payload.log", "job-report.json")
+REPORT = "job-report.json"
+OUTPUT_SANDBOX = ("std.out", "std.err", "payload.log", REPORT)
 # `[` freezes the server's ClassAd parser, `;`, `"` and newlines change the meaning (facts of DiracX 0.7).
 _SAFE = re.compile(r"^[A-Za-z0-9 _./:@+=,|-]*$")
 
@@ -249,8 +252,7 @@ class DiracWms:
         ended = [a for a in attempts if a.state.is_terminal]
         if not ended:
             return {}
-        with tempfile.TemporaryDirectory() as scratch:
-            return dict(self._run(lambda client: _fetch_reports(client, ended, Path(scratch))))
+        return dict(self._run(lambda client: _fetch_reports(client, ended)))
 
     def clean_up(self, group: str) -> None:
         """Let go of the batch's sandboxes; DIRAC's own cleaner then deletes them."""
@@ -266,22 +268,38 @@ async def _create_sandbox(client: AsyncDiracClient, paths: list[Path]) -> str:
     return str(await create_sandbox(paths, client=client))
 
 
-async def _fetch_reports(
-    client: AsyncDiracClient, attempts: Sequence[Attempt], scratch: Path
-) -> dict[str, dict[str, Any]]:
-    from diracx.api.jobs import download_sandbox
+async def _fetch_reports(client: AsyncDiracClient, attempts: Sequence[Attempt]) -> dict[str, dict[str, Any]]:
+    import httpx2
 
     gate = asyncio.Semaphore(SANDBOXES_IN_FLIGHT)
     reports: dict[str, dict[str, Any]] = {}
 
-    async def fetch(attempt: Attempt) -> None:
+    async def fetch(http: httpx2.AsyncClient, attempt: Attempt) -> None:
         async with gate:
             for pfn in await client.jobs.get_job_sandbox(int(attempt.job_id), "output"):
-                place = scratch / attempt.job_id
-                await download_sandbox(pfn, place, client=client)
-                report = place / "job-report.json"
-                if report.is_file():
-                    reports[attempt.job_id] = json.loads(report.read_text())
+                place = await client.jobs.get_sandbox_file(pfn=pfn)
+                answer = await http.get(place.url)
+                answer.raise_for_status()
+                if (content := read_member(answer.content, REPORT)) is not None:
+                    reports[attempt.job_id] = json.loads(content)
 
-    await asyncio.gather(*(fetch(a) for a in attempts))
+    async with httpx2.AsyncClient() as http:
+        await asyncio.gather(*(fetch(http, a) for a in attempts))
     return reports
+
+
+def read_member(sandbox: bytes, name: str) -> bytes | None:
+    """Read one file of a sandbox (tar, compressed by zstandard); None when it is not there.
+
+    DiracX's own `download_sandbox` unpacks all of it, which needs Python 3.11.4 or later.
+    """
+    import zstandard
+
+    with (
+        zstandard.ZstdDecompressor().stream_reader(io.BytesIO(sandbox)) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as tar,
+    ):
+        for member in tar:
+            if member.name == name and (content := tar.extractfile(member)):
+                return content.read()
+    return None

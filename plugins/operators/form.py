@@ -9,7 +9,7 @@ from airflow.sdk import Param
 
 from hooks.settings import config_dir
 
-# What Airflow takes as arguments of their own; the rest of a property's schema goes through as it is.
+# Arguments of a Param; the rest of a property goes through as it is. Markdown is shown from `description_md`.
 _ARGUMENTS = ("default", "description")
 
 
@@ -30,11 +30,12 @@ def request_form(workflow: str) -> dict[str, Param]:
 
 def _param(prop: dict[str, Any], *, optional: bool) -> Param:
     keywords = {k: v for k, v in prop.items() if k not in _ARGUMENTS}
+    keywords["description_md"] = prop.get("description", "")
     if "default" not in prop and optional:
         keywords["type"] = ["null", *([t] if isinstance(t := prop["type"], str) else t)]
-        return Param(None, description=prop.get("description"), **keywords)
+        return Param(None, **keywords)
     given = {"default": prop["default"]} if "default" in prop else {}
-    return Param(**given, description=prop.get("description"), **keywords)
+    return Param(**given, **keywords)
 
 
 def _inlined(node: Any, schema: dict[str, Any]) -> Any:

@@ -31,14 +31,13 @@ class SelectFacility(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from esap_batch.facilities import NoFacilityFits, load_facilities, match
-
         from hooks.settings import config_dir
 
         needs = self.requirements(self.steering, identity_of(owner_of(context)))
         try:
             found = match(needs, load_facilities(config_dir() / "facilities.yaml"), load={})
         except NoFacilityFits as error:
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(str(error)) from None
         best = found.ranked[0]
         self.log.info("%s: %s", best.facility.title, "; ".join(best.reasons))
         for name, reasons in found.rejected.items():

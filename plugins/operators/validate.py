@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -13,10 +12,7 @@ from operators.site import identity_of, owner_of, run_key
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from esap_batch.errors import Problem
-    from esap_batch.workflows import Workflow
-
-CrossCheck = Callable[[dict[str, Any], "Workflow"], "list[Problem]"]
+    from esap_batch.request import CrossCheck
 
 
 class ValidateRequest(BaseOperator):
@@ -26,7 +22,7 @@ class ValidateRequest(BaseOperator):
     without another try.
 
     :param workflow: name of the folder in config/workflows.
-    :param check: the use case's checks across fields, run when the schema has no complaint.
+    :param check: the use case's checks across fields.
     :returns: the steering file (request with defaults filled in, software pinned, fingerprint).
     """
 
@@ -37,7 +33,7 @@ class ValidateRequest(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from esap_batch.errors import RequestRefused
-        from esap_batch.request import resolve, validate
+        from esap_batch.request import examine, resolve
         from esap_batch.workflows import load_workflow
         from hooks.settings import config_dir
 
@@ -47,13 +43,10 @@ class ValidateRequest(BaseOperator):
             identity = identity_of(owner_of(context))
             identity.require_workflow(self.workflow)
         except PermissionError as refusal:
-            raise AirflowFailException(str(refusal)) from refusal
-        problems = validate(conf, workflow)
-        if not problems:
-            requested_at = context["dag_run"].run_after.strftime("%Y-%m-%dT%H:%M:%S")
-            steering = resolve(conf, workflow, identity.user, run_key(context), requested_at)
-            problems = self.check(steering["request"], workflow) if self.check else []
-        if problems:
+            raise AirflowFailException(str(refusal)) from None
+        if problems := examine(conf, workflow, self.check):
             raise AirflowFailException(str(RequestRefused(problems)))
+        requested_at = context["dag_run"].run_after.strftime("%Y-%m-%dT%H:%M:%S")
+        steering = resolve(conf, workflow, identity.user, run_key(context), requested_at)
         self.log.info("request accepted from %s, fingerprint %s", identity.user, steering["fingerprint"])
         return steering

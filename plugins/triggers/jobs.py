@@ -28,7 +28,7 @@ class JobsEnded(BaseTrigger):
     """
 
     def __init__(self, ref: BackendRef, group: str, total: int, patience: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.ref, self.group, self.total, self.patience = ref, group, total, patience
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is wrong is said before anything is submitted: by Airflow at the REST trigger, else by the first task."""
+"""What is wrong is said before anything is submitted: by Airflow at the trigger, else by the first task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services are killed one after the other in mid-run; the run ends well, with as many jobs and files as it should."""
+"""Services are killed one after the other in mid-run; the run ends with the right jobs and files."""
 
 from __future__ import annotations
 

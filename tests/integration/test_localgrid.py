@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 import pytest
-from diracx.api.jobs import create_sandbox, download_sandbox  # noqa: TID253  this is a test of it
+from diracx.api.jobs import create_sandbox  # noqa: TID253  this is a test of it
 from diracx.client.aio import AsyncDiracClient  # noqa: TID253
 from diracx.core.preferences import DiracxPreferences  # noqa: TID253
 from pydantic import AnyHttpUrl
 
 from localgrid.grid import Grid, ServiceDown
 from localgrid.layout import PROJECT
+from localgrid.programs.site.sandboxes import download
 from localgrid.services import SERVICES
 from localgrid.setup import airflow, rucio
 
@@ -115,7 +116,7 @@ class Jobs:
 
         async def work(client: AsyncDiracClient) -> None:
             (pfn,) = await client.jobs.get_job_sandbox(job_id, "output")
-            await download_sandbox(pfn, target, client=client)
+            await download(pfn, target, client)
 
         self.call(work)
         return {path.name: path.read_text() for path in target.iterdir()}

@@ -44,7 +44,11 @@ class Who:
 
 def is_refusal(error: BaseException) -> bool:
     """Whether DiracX understood the request and refuses it (so no lost token, and no failure of its own)."""
-    status = error.status_code if isinstance(error, HttpResponseError) else None
+    status = None
+    if isinstance(error, HttpResponseError):
+        status = error.status_code
+    elif isinstance(error, httpx.HTTPStatusError):  # the sandbox store's answer
+        status = error.response.status_code
     return status is not None and httpx.codes.is_client_error(status) and status not in PASSING
 
 
@@ -69,6 +73,8 @@ class Access:
         while True:
             try:
                 answer = await what(await self._client(who))
+            except RefusedError:
+                raise
             except Exception as error:  # a server that is down shows in many ways, all of them to be sat out
                 self.last_error = f"{type(error).__name__}: {error}"[:300]
                 refusals += is_refusal(error)

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import IO
 
 from DIRACCommon.Core.Utilities.ClassAd.ClassAdLight import ClassAd
-from diracx.api.jobs import create_sandbox, download_sandbox
+from diracx.api.jobs import create_sandbox
 from diracx.client.aio import AsyncDiracClient
 
 from localgrid.programs.site import records
 from localgrid.programs.site.access import Access, RefusedError, Who
 from localgrid.programs.site.records import Record, Records
 from localgrid.programs.site.reporter import Reporter, Step
+from localgrid.programs.site.sandboxes import download
 
 LOG = logging.getLogger("localgrid.site")
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -166,7 +167,7 @@ class Wrapper:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         who = Who(record.vo, record.owner, record.group)
-        await self.access.call(who, lambda client: download_sandbox(sandbox, temporary, client=client))
+        await self.access.call(who, lambda client: download(sandbox, temporary, client))
         try:
             temporary.rename(content)
         except OSError:  # another job of the batch was first

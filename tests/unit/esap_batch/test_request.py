@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esap_batch.errors import ConfigurationError
-from esap_batch.request import MAX_BYTES, resolve, validate
+from esap_batch.request import MAX_BYTES, examine, resolve, validate
+from esap_batch.use_cases import cta_irf
 from esap_batch.workflows import Workflow, load_workflow
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -198,3 +199,17 @@ def test_a_template_with_an_unknown_field_is_the_administrators_fault() -> None:
     workflow = workflow_of({"type": "object", "properties": {}}, product=product)
     with pytest.raises(ConfigurationError, match=r"product\.yaml: lfn: 'nothing'"):
         resolve({}, workflow, "a", "r")
+
+
+def test_what_is_wrong_across_fields_is_told_together_with_what_the_schema_refuses() -> None:
+    problems = examine({"zenit_deg": 20, "period_start": "2025-01-01", "site": 7}, IRF, cta_irf.check)
+    assert {p.field for p in problems} == {"zenit_deg", "site", "period_start"}
+
+
+def test_a_field_that_the_schema_refuses_is_not_judged_twice() -> None:
+    problems = examine({"energy_min_tev": 1000, "energy_max_tev": 0.01}, IRF, cta_irf.check)
+    assert sorted(p.field for p in problems) == ["energy_max_tev", "energy_min_tev"]
+
+
+def test_what_is_no_request_at_all_is_not_looked_into() -> None:
+    assert [p.field for p in examine(["a"], IRF, cta_irf.check)] == ["the request"]

@@ -94,3 +94,10 @@ def test_a_use_case_may_do_without_a_calibration_table() -> None:
 def test_the_example_requests_are_good(example: Path) -> None:
     workflow = load_workflow(CONFIG, example.parent.name)
     assert validate(json.loads(example.read_text()), workflow) == []
+
+
+def test_the_form_tells_the_dates_that_the_calibration_table_has() -> None:
+    irf = load_workflow(CONFIG, "cta_irf")
+    told = irf.properties["model_version"]["description"]
+    for version, model in irf.models["versions"].items():
+        assert f"`{version}` from {model['valid_from']} to {model['valid_to']}" in told

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from azure.core.exceptions import HttpResponseError
 
@@ -57,6 +58,14 @@ def test_a_server_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch, tm
 def test_a_passing_refusal_is_sat_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     answer, calls, made = call(monkeypatch, tmp_path, http(400), http(400))
     assert (answer, calls, made) == ("fine", 3, 1)
+
+
+def test_a_missing_sandbox_is_not_asked_for_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gone = httpx.HTTPStatusError(
+        "gone", request=httpx.Request("GET", "http://x"), response=httpx.Response(404)
+    )
+    with pytest.raises(RefusedError, match="gone"):
+        call(monkeypatch, tmp_path, *[gone] * TRIES_WHEN_REFUSED)
 
 
 def test_a_lasting_refusal_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
