@@ -11,6 +11,7 @@ from operators.defaults import task_defaults
 from operators.estimate import ConfirmWork, EstimateWork
 from operators.form import request_form
 from operators.ingest import IngestProduct
+from operators.report_end import ReportEnd
 from operators.select_facility import SelectFacility
 from operators.submit import SubmitJobs
 from operators.validate import ValidateRequest
@@ -77,8 +78,9 @@ with DAG(
         steps=[simulate.task_id, merge.task_id],
         claim=product.task_id,
         verify=verified.task_id,
-        ingest=ingest.task_id,
-    ).as_teardown(on_failure_fail_dagrun=True)
+    ).as_teardown()
+    end = ReportEnd(task_id="report_end", claim=product.task_id, ingest=ingest.task_id)
+    end.as_teardown(on_failure_fail_dagrun=True)
 
     request >> product >> plan >> confirm >> facility
     facility >> simulate >> simulated >> merge >> merged >> verified >> ingest >> clean_up

@@ -10,6 +10,7 @@ from operators.deduplicate import ClaimProduct
 from operators.defaults import task_defaults
 from operators.form import request_form
 from operators.ingest import IngestProduct
+from operators.report_end import ReportEnd
 from operators.select_facility import SelectFacility
 from operators.submit import SubmitJobs
 from operators.validate import ValidateRequest
@@ -62,7 +63,8 @@ with DAG(
         steps=[submit.task_id],
         claim=product.task_id,
         verify=verified.task_id,
-        ingest=ingest.task_id,
-    ).as_teardown(on_failure_fail_dagrun=True)
+    ).as_teardown()
+    end = ReportEnd(task_id="report_end", claim=product.task_id, ingest=ingest.task_id)
+    end.as_teardown(on_failure_fail_dagrun=True)
 
     request >> product >> facility >> submit >> ended >> verified >> ingest >> clean_up

@@ -132,16 +132,13 @@ def main(
     except httpx.HTTPError as error:
         console.print(f"[red]Airflow at {api.url} does not answer as it should: {error}[/]")
         raise typer.Exit(1) from error
-    product = api.xcom(use_case, run_id, "ingest_products")
-    adopted = None if product else api.xcom(use_case, run_id, "check_duplicate")
-    if state != "success" or not (product or adopted):
-        console.print(
-            f"[red]The run has {state}.[/] See {grid.info['airflow']['url']}/dags/{use_case}/runs/{run_id}"
-        )
+    end = api.xcom(use_case, run_id, "report_end") or {}
+    if state != "success":
+        console.print(f"[red]The run has {state}.[/] See {api.url}/dags/{use_case}/runs/{run_id}")
         raise typer.Exit(1)
-    if adopted:
-        console.print(f"\n[bold]Duplicate:[/] made by {adopted['made_by']} already; no job was submitted.")
-    dataset = str((product or adopted or {})["dataset"])
+    dataset, made_by = end["product"]["dataset"], end["product"]["made_by"]
+    if end["outcome"] == "found":
+        console.print(f"\n[bold]Duplicate:[/] made by {made_by} already; no job was submitted.")
     show_product(lake_of(grid), dataset, grid.home / "products" / dataset.rsplit("/", 1)[-1])
     _say_farewell(grid, time.monotonic() - began)
 

@@ -1,16 +1,15 @@
-"""Last task of every run, however it ended."""
+"""Leaves nothing behind, however a run has ended."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, TaskInstanceState
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import BaseOperator
 
 from esap_batch.jobs import group_name
 from esap_batch.products import work_lfn
-from operators.site import Site, owner_of, run_key
+from operators.site import Site, owner_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,18 +24,17 @@ class CleanUp(BaseOperator):
     :param facility: id of the task that chose the facility.
     :param steps: ids of the tasks that submit jobs.
     :param claim: id of the task that claimed the product.
-    :param verify: id of the task that verified it. :param ingest: id of the task that published it.
+    :param verify: id of the task that verified it.
     """
 
     def __init__(
-        self, *, facility: str, steps: Sequence[str], claim: str, verify: str, ingest: str, **kwargs: Any
+        self, *, facility: str, steps: Sequence[str], claim: str, verify: str, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.facility = facility
         self.steps = steps
         self.claim = claim
         self.verify = verify
-        self.ingest = ingest
 
     def execute(self, context: Context) -> None:
         chosen = context["ti"].xcom_pull(task_ids=self.facility)
@@ -44,10 +42,6 @@ class CleanUp(BaseOperator):
             self.log.info("no facility was chosen, nothing to clean up")
         else:
             self._clean(context, Site.of(chosen["facility"], owner_of(context)))
-        if self._was_cancelled(context):
-            raise AirflowFailException(
-                "The run was cancelled. This task is red to say so: it has done its work."
-            )
 
     def _clean(self, context: Context, site: Site) -> None:
         run = context["dag_run"]
@@ -60,13 +54,6 @@ class CleanUp(BaseOperator):
             self.log.info("batch %s: jobs %s; sandboxes let go", group, told)
         for lfn, pfn in site.pfns(self._disposable(context, site, groups)).items():
             self.log.info("%s: %d files deleted", lfn, site.storage.delete_tree(pfn))
-
-    def _was_cancelled(self, context: Context) -> bool:
-        """Say whether a user ended the run: Airflow then skips what has not begun, and calls it a success."""
-        run, product = context["dag_run"], context["ti"].xcom_pull(task_ids=self.claim)
-        states = context["ti"].get_task_states(run.dag_id, task_ids=[self.ingest], run_ids=[run.run_id])
-        was_skipped = states.get(run.run_id, {}).get(self.ingest) == TaskInstanceState.SKIPPED
-        return was_skipped and (product is None or product["made_by"] == run_key(context))
 
     def _disposable(self, context: Context, site: Site, groups: Sequence[str]) -> list[str]:
         product = context["ti"].xcom_pull(task_ids=self.claim)

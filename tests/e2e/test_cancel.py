@@ -39,7 +39,7 @@ def test_failing_a_run_by_hand_kills_its_jobs(alice: Runs, dirac: DiracWms, wait
     alice.api.set_state(DAG, run, "failed")
     wait_for(lambda: dirac.counts([group])[group] == {JobState.CANCELLED: 3})
     assert alice.end(DAG, run) == "failed"
-    assert "was cancelled" in alice.told(DAG, run, "clean_up")
+    assert "was cancelled" in alice.told(DAG, run, "report_end")
 
 
 def test_a_cleared_wait_kills_its_jobs_and_submits_them_again(

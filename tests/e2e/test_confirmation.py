@@ -19,7 +19,7 @@ def answer(alice: Runs, run: str, choice: str) -> httpx.Response:
 
 def waiting(alice: Runs, wait_for: Any, **conf: Any) -> str:
     run = alice.start(DAG, **{**LARGE, **conf})
-    wait_for(lambda: alice.task_state(DAG, run, "confirm_events") == "deferred")
+    wait_for(lambda: alice.task_state(DAG, run, "confirm_events") == "awaiting_input")
     return run
 
 

@@ -28,6 +28,7 @@ def test_two_jobs_make_a_published_product(alice: Runs, lake: RucioLake) -> None
     assert names == sorted(["hello_00000.json", "hello_00001.json", *papers])
     assert lake.is_published(product["dataset"])
     assert len(product["rules"]) == 2
+    assert alice.api.xcom(DAG, run, "report_end") == {"outcome": "published", "product": product}
 
 
 def test_an_equal_request_is_answered_with_the_product_that_is_there(alice: Runs) -> None:
@@ -40,6 +41,7 @@ def test_an_equal_request_is_answered_with_the_product_that_is_there(alice: Runs
     found = alice.api.xcom(DAG, second, "check_duplicate")
     assert found["dataset"] == alice.api.xcom(DAG, first, "ingest_products")["dataset"]
     assert found["made_by"] == f"{DAG}/{first}"
+    assert alice.api.xcom(DAG, second, "report_end") == {"outcome": "found", "product": found}
 
 
 def test_of_equal_requests_in_flight_one_runs_and_the_others_get_its_product(alice: Runs) -> None:

@@ -24,8 +24,9 @@ def power_law_fractions(edges: Sequence[float], index: float, thrown: tuple[floa
 
 
 def _power_law_integral(low: float, high: float, index: float) -> float:
-    power = index + 1
-    return math.log(high / low) if power == 0 else (high**power - low**power) / power
+    power, width = index + 1, math.log(high / low)
+    # expm1, since the difference of the two powers is lost in rounding where the index is close to -1.
+    return width if power == 0 else low**power * math.expm1(power * width) / power
 
 
 def triggered_shares(

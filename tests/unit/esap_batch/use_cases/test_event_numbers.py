@@ -31,6 +31,10 @@ def toy_shares(index: float, edges: list[float] = EDGES) -> list[list[float]]:
     return triggered_shares(edges, index, [[toy_efficiency(e) for e in centres]], (edges[0], edges[-1]))
 
 
+def test_an_index_next_to_minus_one_is_as_good_as_minus_one() -> None:
+    assert toy_shares(-1.0000000000000002)[0] == pytest.approx(toy_shares(-1.0)[0], rel=1e-9)
+
+
 @pytest.mark.parametrize(("delta", "index", "figure"), [(0.1, -2.0, 1.7e7), (0.02, -2.6, 5.8e10)])
 def test_the_known_figures(delta: float, index: float, figure: float) -> None:
     assert required_events(toy_shares(index), uncertainty=delta) == pytest.approx(figure, rel=0.02)
