@@ -83,4 +83,4 @@ with DAG(
     end.as_teardown(on_failure_fail_dagrun=True)
 
     request >> product >> plan >> confirm >> facility
-    facility >> simulate >> simulated >> merge >> merged >> verified >> ingest >> clean_up
+    facility >> simulate >> simulated >> merge >> merged >> verified >> ingest >> [clean_up, end]

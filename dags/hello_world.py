@@ -67,4 +67,4 @@ with DAG(
     end = ReportEnd(task_id="report_end", claim=product.task_id, ingest=ingest.task_id)
     end.as_teardown(on_failure_fail_dagrun=True)
 
-    request >> product >> facility >> submit >> ended >> verified >> ingest >> clean_up
+    request >> product >> facility >> submit >> ended >> verified >> ingest >> [clean_up, end]

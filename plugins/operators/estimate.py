@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.exceptions import HITLRejectException
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
+from airflow.sdk.exceptions import AirflowFailException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-FRESH = timedelta(minutes=5)
 
 
 class EstimateWork(BaseOperator):
@@ -43,7 +40,8 @@ class EstimateWork(BaseOperator):
 class ConfirmWork(ApprovalOperator):
     """Asks a person to approve a plan that needs it; lets any other pass.
 
-    Rejecting fails the run, so that nothing is submitted.
+    Rejecting fails the run, so that nothing is submitted. An answer within a second of the question
+    makes Airflow 3.3 ask again: its scheduler takes the task that goes on for a lost one.
     """
 
     template_fields = ("subject", "body", "plan")
@@ -56,8 +54,6 @@ class ConfirmWork(ApprovalOperator):
         if not self.plan["needs_confirmation"]:
             self.log.info("no confirmation needed")
             return None
-        if answer := _fresh_answer(context):
-            return self.execute_complete(context, answer)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -67,30 +63,3 @@ class ConfirmWork(ApprovalOperator):
         except HITLRejectException:
             who = (event.get("responded_by_user") or {}).get("name", "somebody")
             raise AirflowFailException(f"{who} rejected this production: nothing is submitted") from None
-
-
-def _fresh_answer(context: Context) -> dict[str, Any] | None:
-    """Give the answer to an earlier try of this task, if it came just now.
-
-    When a question is answered within seconds, Airflow 3.3's scheduler takes the resumed task for one that
-    was lost and tries it again: nobody should have to answer twice.
-    """
-    from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
-
-    if context["ti"].try_number == 1:
-        return None
-    try:
-        found = get_hitl_detail_content_detail(ti_id=context["ti"].id)
-    except AirflowRuntimeError:  # no question was asked under this try's id
-        return None
-    if not found.response_received or found.responded_at is None:
-        return None
-    if datetime.now(UTC) - found.responded_at > FRESH:
-        return None
-    user = found.responded_by_user
-    return {
-        "chosen_options": list(found.chosen_options or []),
-        "params_input": found.params_input or {},
-        "responded_at": found.responded_at,
-        "responded_by_user": {"id": user.id, "name": user.name} if user else None,
-    }

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class ReportEnd(BaseOperator):
-    """Gives the product of a run, made or found; fails the run that a user has ended.
+    """Gives the product of a run, made or found; fails a run that has none.
 
-    Airflow skips what had not begun in a run that is ended by hand, and a run whose last task is skipped
-    counts as a success. This task, a teardown as well, sets that right.
+    It alone decides the state of the run. Airflow skips what had not begun in a run that a user ends by hand,
+    and would call a run whose last task is skipped a success.
 
     :param claim: id of the task that claimed the product. :param ingest: id of the task that published it.
-    :returns: `{"outcome": "published" | "found" | "failed", "product": {"dataset", ...} | None}`.
+    :returns: `{"outcome": "published" | "found", "product": {"dataset", "production_id", "made_by", ...}}`.
     """
 
     def __init__(self, *, claim: str, ingest: str, **kwargs: Any) -> None:
@@ -35,7 +35,8 @@ class ReportEnd(BaseOperator):
             return {"outcome": "published", "product": made}
         if claimed and claimed["made_by"] != run_key(context):
             return {"outcome": "found", "product": claimed}
-        states = ti.get_task_states(run.dag_id, task_ids=[self.ingest], run_ids=[run.run_id])
-        if states.get(run.run_id, {}).get(self.ingest) == TaskInstanceState.SKIPPED:
+        states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
+        if states.get(self.ingest) == TaskInstanceState.SKIPPED:
             raise AirflowFailException("The run was cancelled: it has made no product.")
-        return {"outcome": "failed", "product": None}
+        failed = sorted(task for task, state in states.items() if state == TaskInstanceState.FAILED)
+        raise AirflowFailException(f"The run has made no product: see the log of {', '.join(failed)}.")

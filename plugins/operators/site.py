@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from esap_batch.facilities import Facility, load_facilities
 from esap_batch.identity import Identity, load_identities
 
@@ -95,11 +97,11 @@ class Site:
         return {"lfn": lfn, "pfn": pfn, "adler32": stored.adler32}
 
     def recall(self, reference: Mapping[str, str]) -> dict[str, Any]:
-        """Read a document that `keep` wrote; RuntimeError when it is gone or changed."""
+        """Read a document that `keep` wrote; AirflowFailException when it is gone or changed."""
         stored = self.storage.stat(reference["pfn"])
         if stored is None or stored.adler32 != reference["adler32"]:
             state = "is gone" if stored is None else "has changed"
-            raise RuntimeError(
+            raise AirflowFailException(
                 f"{reference['lfn']} {state} on {self.facility.storage_rse}: "
                 "clear the submitting task that wrote it, and what follows"
             )

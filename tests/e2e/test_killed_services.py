@@ -68,7 +68,7 @@ def test_a_task_that_failed_for_good_goes_on_when_it_is_cleared(
     alice.api.set_task_state(DAG, run, "await_jobs", "failed")
     grid.start("rucio")
     assert alice.end(DAG, run) == "failed"
-    alice.api.clear(DAG, run, "await_jobs")
+    alice.api.clear(DAG, run, "submit_jobs")
     assert alice.end(DAG, run) == "success"
     dataset = alice.api.xcom(DAG, run, "ingest_products")["dataset"]
     assert len(lake.files(dataset)) == 5
