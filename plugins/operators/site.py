@@ -12,7 +12,6 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.facilities import Facility, load_facilities
 from esap_batch.identity import Identity, load_identities
-
 from esap_batch.jobs import Batch, JobBackend, JobSpec
 from esap_batch.manifest import Manifest
 from esap_batch.products import work_lfn
