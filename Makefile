@@ -4,7 +4,7 @@ SOURCES := plugins dags runner localgrid payloads tests
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 export PYTHONPATH := plugins:.
 
-.PHONY: setup demo up down test test-unit lint bench lock
+.PHONY: setup demo up down test test-unit lint lock
 
 setup: ## the environments; up to date ones are skipped
 	@localgrid/bootstrap.sh
@@ -18,10 +18,11 @@ up: setup ## the local grid and Airflow
 down: ## stop them; `python -m localgrid down --purge` also forgets
 	@$(PYTHON) -m localgrid down
 
-test: setup ## all tests
+test: ## all tests
+	@localgrid/bootstrap.sh gammapy
 	@$(PYTHON) -m pytest
 
-test-unit: setup
+test-unit: setup ## the fast ones
 	@$(PYTHON) -m pytest tests/unit
 
 lint: setup
@@ -29,9 +30,6 @@ lint: setup
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy $(SOURCES)
 	@.venv/bin/lint-imports
-
-bench: setup
-	@$(PYTHON) -m bench
 
 lock: ## pin the environments anew
 	@$(LOCK) --upgrade --group dev pyproject.toml -o requirements/airflow.txt

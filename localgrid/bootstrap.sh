@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the project's environments: .venv (Airflow and development tools), .envs/diracx, .envs/rucio, .envs/fits.
-# Needs Python 3.11 and nothing else. Run it as often as you like: what is up to date is skipped.
+# Names of further ones may follow as arguments. Needs Python 3.11 and nothing else. Run it as often as you like: what is up to date is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 PYTHONDONTWRITEBYTECODE=1
@@ -77,6 +77,9 @@ environment .venv "" requirements/airflow.txt & PIDS+=($!)
 environment .envs/diracx "" requirements/diracx.txt & PIDS+=($!)
 environment .envs/rucio "" requirements/rucio.txt requirements/rucio-policy.txt & PIDS+=($!)
 environment .envs/fits "$FITS" requirements/fits.txt & PIDS+=($!)
+for extra in "$@"; do # e.g. gammapy, which only tests use
+    environment ".envs/$extra" "" "requirements/$extra.txt" & PIDS+=($!)
+done
 FAILED=0
 for pid in "${PIDS[@]}"; do wait "$pid" || FAILED=1; done
 [ "$FAILED" = 0 ] || die "an environment could not be made (lines above). Mend the cause and run it again."

@@ -76,6 +76,17 @@ def test_the_irf_is_a_toy_and_says_so(downloaded: dict[str, Path]) -> None:
     assert shown.stdout.strip() == "TOY"
 
 
+def test_the_irf_opens_in_gammapy(downloaded: dict[str, Path]) -> None:
+    python = PROJECT / ".envs" / "gammapy" / "bin" / "python"
+    check = PROJECT / "payloads" / "fits" / "check_gammapy.py"
+    shown = subprocess.run(
+        [python, check, downloaded["irf.fits.gz"]], capture_output=True, text=True, check=True
+    )
+    found = json.loads(shown.stdout)
+    assert found["problems"] == []
+    assert set(found["classes"]) == {"aeff", "edisp", "psf", "bkg"}
+
+
 def test_the_plot_is_a_picture(downloaded: dict[str, Path]) -> None:
     assert downloaded["irf.png"].read_bytes().startswith(b"\x89PNG")
 
