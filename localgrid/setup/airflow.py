@@ -47,8 +47,8 @@ def _settings(layout: Layout) -> dict[str, dict[str, object]]:
             "task_instance_heartbeat_timeout": 30,
             "task_instance_heartbeat_timeout_detection_interval": 5,
         },
-        # A worker lingers for up to one interval after its task. The default, 5 s, is longer than the shortest
-        # waits: the scheduler then hears of a deferral when the task runs again, and takes it for lost.
+        # A worker lingers for up to one interval after its task. Airflow's default, 5 s, is longer than our
+        # shortest waits: the scheduler hears of a deferral when the task runs again, and takes it for lost.
         "workers": {"min_heartbeat_interval": 1, "max_failed_heartbeats": 15},
         "dag_processor": {
             # A new file is found in seconds; an unchanged one is not parsed over and over.
