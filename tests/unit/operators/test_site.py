@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from esap_batch.identity import IdentityRefused
+from esap_batch.jobs import JobSpec, OutputSpec
+from operators.site import Site, facility_named, identity_of, owner_of, run_key
+from tests.unit.conftest import GROUP, RUN, World
+
+
+def test_a_run_is_named_across_dags_and_belongs_to_who_triggered_it(world: World) -> None:
+    context = world.context(user="bob", conf={"owner": "admin", "triggering_user_name": "admin"})
+    assert (run_key(context), owner_of(context)) == (RUN, "bob")
+
+
+def test_the_back_end_is_opened_once_with_the_users_own_identity(world: World) -> None:
+    site = Site.of("lapalma", "admin")
+    assert site.backend is site.backend
+    assert world.opened == [{"type": "dirac", "connection": "dirac_local", "user": "carol"}]
+
+
+def test_an_unknown_user_has_no_site(world: World) -> None:
+    with pytest.raises(IdentityRefused, match="mallory"):
+        Site.of("lapalma", "mallory")
+
+
+def test_configuration_is_found_by_name(world: World) -> None:
+    assert facility_named("cscs").storage_rse == "CSCS-DISK"
+    assert identity_of("dave").experiments == {"km3net"}
+
+
+def test_jobs_learn_where_their_outputs_go_and_nothing_else_changes(world: World) -> None:
+    lfn = "/ctao/esap/x/out.json"
+    (job,) = world.site().located([JobSpec(3, ("run",), outputs=(OutputSpec("o", lfn, ("check",)),))])
+    expected = OutputSpec("o", lfn, ("check",), pfn=world.lake.pfns("LAPALMA-DISK", [lfn])[lfn])
+    assert job == JobSpec(3, ("run",), outputs=(expected,))
+
+
+def test_a_document_is_kept_in_the_work_area_and_recalled(world: World) -> None:
+    reference = world.site().keep(GROUP, "a.json", {"x": 1})
+    assert reference["lfn"] == f"/ctao/esap/work/{GROUP}/a.json"
+    assert world.path(reference["lfn"]).is_file()
+    assert world.site().recall(reference) == {"x": 1}
+
+
+def test_a_document_that_is_gone_or_changed_is_never_taken(world: World) -> None:
+    site = world.site()
+    reference = site.keep(GROUP, "a.json", {"x": 1})
+    world.path(reference["lfn"]).write_text('{"x": 2}')
+    with pytest.raises(
+        AirflowFailException, match=r"a\.json has changed on LAPALMA-DISK: clear the submitting task"
+    ):
+        site.recall(reference)
+    world.path(reference["lfn"]).unlink()
+    with pytest.raises(AirflowFailException, match="is gone"):
+        site.recall(reference)
+
+
+def test_the_journal_gives_the_batch_back(world: World) -> None:
+    batch = world.site().batch(world.submission(2))
+    assert batch.group == GROUP
+    assert [job.outputs[0].pfn for job in batch.jobs] == [
+        f"file://localhost:0{world.root}/LAPALMA-DISK{o.lfn}" for job in world.jobs(2) for o in job.outputs
+    ]

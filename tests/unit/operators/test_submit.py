@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from esap_batch.jobs import InputFile, JobSpec, OutputSpec, group_name
+from operators.submit import SubmitJobs
+from tests.unit.conftest import DAG_ID, DATASET, PRODUCT, RUN_ID, World, steering
+
+GROUP = group_name(DAG_ID, RUN_ID, "submit_jobs")
+
+
+def build(given: dict[str, Any], directory: str, inputs: Sequence[InputFile]) -> list[JobSpec]:
+    count = given["request"]["n_jobs"]
+    return [
+        JobSpec(
+            i, ("run",), inputs=tuple(inputs), outputs=(OutputSpec(f"o{i}.json", f"{directory}/o{i}.json"),)
+        )
+        for i in range(count)
+    ]
+
+
+def run(world: World, n_jobs: int = 2, **settings: Any) -> dict[str, Any]:
+    request = settings.pop("request", {})
+    task = SubmitJobs(
+        task_id="submit_jobs",
+        steering=steering(n_jobs=n_jobs, **request),
+        facility={"facility": "lapalma"},
+        build=build,
+        **{"product": PRODUCT, **settings},
+    )
+    return task.execute(world.context())
+
+
+def test_the_journal_is_written_before_the_first_job_is_sent(world: World) -> None:
+    run(world)
+    assert world.events == ["put batch.json", "submit 0:1,1:1"]
+
+
+def test_no_job_is_sent_when_the_journal_cannot_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("hooks.storage_element.StorageElement.put", full)
+    with pytest.raises(OSError, match="no space"):
+        run(world)
+    assert world.backend.batches == []
+
+
+def test_what_follows_gets_a_reference_and_not_the_jobs(world: World) -> None:
+    given = run(world)
+    journal = given.pop("journal")
+    assert given == {
+        "group": GROUP,
+        "count": 2,
+        "facility": "lapalma",
+        "task_id": "submit_jobs",
+        "allowed_failures": 0,
+    }
+    assert journal["lfn"] == f"/ctao/esap/work/{GROUP}/batch.json"
+    written = json.loads(world.path(journal["lfn"]).read_text())
+    assert [job["command"] for job in written["jobs"]] == [["run"], ["run"]]
+
+
+def test_the_batch_says_where_how_and_with_what_its_jobs_run(world: World) -> None:
+    run(world, job_type="Merging")
+    (batch,) = world.backend.batches
+    assert (batch.site, batch.job_type) == ("ESAP.LaPalma.local", "Merging")
+    assert batch.runtime == {"type": "plain", "software_root_env": "VO_CTAO_SW_DIR"}
+    assert batch.software == tuple(steering()["software"])
+    assert batch.jobs[1].outputs[0].pfn.endswith(f"/LAPALMA-DISK{DATASET}/o1.json")
+
+
+def test_a_second_try_names_the_same_batch_journal_and_jobs(world: World) -> None:
+    first = run(world)
+    assert run(world) == first
+    assert len(world.backend.known[GROUP]) == 2
+    assert world.backend.batches[0] == world.backend.batches[1]
+
+
+def test_without_a_product_outputs_go_to_the_work_area(world: World) -> None:
+    run(world, product=None)
+    assert world.backend.batches[0].jobs[0].outputs[0].pfn.endswith(f"/ctao/esap/work/{GROUP}/o0.json")
+
+
+def test_files_of_an_earlier_step_become_inputs(world: World) -> None:
+    from sensors.jobs import AwaitJobs
+
+    submission = world.submission(1)
+    world.done(0)
+    ended = AwaitJobs(task_id="await", submission=submission).execute(world.context())
+    run(world, n_jobs=1, inputs=ended)
+    (given,) = world.backend.batches[-1].jobs[0].inputs
+    assert (given.name, given.lfn, given.size) == ("out_0.json", f"{DATASET}/out_0.json", 8)
+    assert given.pfn.startswith("file://")
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "allowed"),
+    [
+        (0.0, 10, 0),
+        (0.5, 3, 1),
+        (0.1, 9, 0),
+        (1.0, 4, 4),
+        pytest.param(
+            0.29, 100, 29, marks=pytest.mark.xfail(strict=True, reason="0.29 * 100 is below 29 in floats")
+        ),
+    ],
+)
+def test_the_share_of_jobs_that_may_fail_is_rounded_down(
+    world: World, share: float, count: int, allowed: int
+) -> None:
+    given = run(world, n_jobs=count, request={"allowed_failure_fraction": share})
+    assert given["allowed_failures"] == allowed

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+
+from esap_batch.jobs import JobState
+from sensors.jobs import AwaitJobs
+from tests.unit.conftest import DATASET, GROUP, World
+from triggers.jobs import JobsEnded
+
+ENDED = {"status": "ended"}
+
+
+def task(submission: Any, **settings: Any) -> AwaitJobs:
+    return AwaitJobs(task_id="await_jobs", submission=submission, **settings)
+
+
+def begin_or_go_on(await_jobs: AwaitJobs, world: World, limit: int | None) -> Any:
+    context = world.context()
+    return await_jobs.execute(context) if limit is None else await_jobs.resume(context, ENDED, limit)
+
+
+def deferred(await_jobs: AwaitJobs, world: World, limit: int | None = None) -> Any:
+    """Let a task run until it waits; with `limit` it goes on after a trigger instead of beginning."""
+    with pytest.raises(TaskDeferred) as wait:
+        begin_or_go_on(await_jobs, world, limit)
+    assert wait.value.method_name == "resume"
+    assert wait.value.kwargs is not None
+    return wait.value
+
+
+def submitted(world: World) -> list[str]:
+    return [e for e in world.events if e.startswith("submit")]
+
+
+def test_while_jobs_run_it_waits_in_the_triggerer(world: World) -> None:
+    submission = world.submission(2)
+    world.done(0)
+    wait = deferred(task(submission, patience=7), world)
+    assert isinstance(wait.trigger, JobsEnded)
+    assert wait.trigger.serialize()[1] == {
+        "ref": {"type": "dirac", "connection": "dirac_local", "user": "alice"},
+        "group": GROUP,
+        "total": 2,
+        "patience": 7,
+    }
+    assert wait.kwargs == {"limit": 3}
+    assert world.events == ["put out_0.json"]
+
+
+def test_a_finished_batch_gives_a_manifest_beside_its_journal(world: World) -> None:
+    submission = world.submission(2)
+    world.done(1)
+    world.done(0)
+    given = task(submission).execute(world.context())
+    reference = given.pop("manifest")
+    assert given == {"group": GROUP, "facility": "lapalma", "done": 2, "failed": 0}
+    manifest = json.loads(world.path(reference["lfn"]).read_text())
+    assert [f["lfn"] for f in manifest["files"]] == [f"{DATASET}/out_0.json", f"{DATASET}/out_1.json"]
+    assert manifest["activity"]["step"] == "submit_jobs"
+    assert manifest["activity"]["started"] == "2026-11-21T06:00:00Z"
+
+
+def test_only_the_jobs_that_failed_are_submitted_again_and_waited_for(world: World) -> None:
+    submission = world.submission(3)
+    world.done(0)
+    world.fail(1)
+    world.done(2)
+    wait = deferred(task(submission), world, limit=3)
+    assert submitted(world) == ["submit 1:2"]
+    assert wait.kwargs == {"limit": 3}
+    world.done(1, attempt=2)
+    given = task(submission).resume(world.context(), ENDED, 3)
+    assert (given["done"], given["failed"]) == (3, 0)
+    assert submitted(world) == ["submit 1:2"]
+
+
+def test_a_job_that_the_back_end_does_not_know_is_submitted(world: World) -> None:
+    submission = world.submission(2)
+    world.done(0)
+    del world.backend.known[GROUP][1]
+    deferred(task(submission), world, limit=3)
+    assert submitted(world) == ["submit 1:1"]
+
+
+@pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.LOST, JobState.FAILED, JobState.DONE])
+def test_a_job_that_ended_without_a_report_is_tried_again(world: World, state: JobState) -> None:
+    submission = world.submission(1)
+    world.end_silently(0, 1, state)
+    deferred(task(submission), world, limit=3)
+    assert submitted(world) == ["submit 0:2"]
+
+
+def test_a_job_that_ended_well_counts_only_with_its_report(world: World) -> None:
+    submission = world.submission(1)
+    world.done(0)
+    del world.backend.written["0-1"]
+    deferred(task(submission), world)
+    assert submitted(world) == ["submit 0:2"]
+
+
+def test_it_gives_up_for_good_naming_job_reason_and_what_to_do(world: World) -> None:
+    submission = world.submission(2)
+    world.done(0)
+    for attempt in (1, 2, 3):
+        world.fail(1, attempt, "MEMORY_LIMIT")
+    with pytest.raises(AirflowFailException) as failure:
+        task(submission).resume(world.context(), ENDED, 3)
+    text = str(failure.value)
+    assert text.startswith("1 of 2 jobs failed for good at La Palma on-site computing")
+    assert "job 1 (attempt 3, id 1-3): DIAGNOSIS MEMORY_LIMIT: it broke. ACTION ask for more memory" in text
+    assert submitted(world) == []
+
+
+def test_what_another_try_cannot_mend_is_not_tried_again(world: World) -> None:
+    submission = world.submission(1)
+    world.fail(0, reason="SOFTWARE_MISSING")
+    with pytest.raises(AirflowFailException, match="SOFTWARE_MISSING"):
+        task(submission).execute(world.context())
+    assert submitted(world) == []
+
+
+def test_many_failures_are_summed_up(world: World) -> None:
+    submission = world.submission(5)
+    for index in range(5):
+        world.fail(index, reason="SOFTWARE_MISSING")
+    with pytest.raises(AirflowFailException, match=r"5 of 5 jobs .* \(and 2 more, see the log\)$"):
+        task(submission).execute(world.context())
+
+
+def test_a_share_of_jobs_may_fail(world: World) -> None:
+    submission = world.submission(2, allowed_failures=1)
+    world.done(0)
+    world.fail(1, reason="BAD_DESCRIPTION")
+    given = task(submission).execute(world.context())
+    assert (given["done"], given["failed"]) == (1, 1)
+    manifest = json.loads(world.path(given["manifest"]["lfn"]).read_text())
+    assert [len(manifest["files"]), len(manifest["failed"])] == [1, 1]
+
+
+def test_a_clear_grants_as_many_attempts_again(world: World) -> None:
+    submission = world.submission(1)
+    for attempt in (1, 2, 3):
+        world.fail(0, attempt)
+    wait = deferred(task(submission), world)
+    assert submitted(world) == ["submit 0:4"]
+    assert wait.kwargs == {"limit": 6}
+
+
+def test_a_lost_output_makes_a_job_of_a_done_one(world: World) -> None:
+    submission = world.submission(2)
+    world.done(0)
+    world.done(1)
+    world.path(f"{DATASET}/out_1.json").unlink()
+    deferred(task(submission), world)
+    assert submitted(world) == ["submit 1:2"]
+
+
+def test_an_output_that_is_lost_every_time_fails_for_good(world: World) -> None:
+    submission = world.submission(1)
+    for attempt in (1, 2, 3):
+        world.done(0, attempt)
+    world.path(f"{DATASET}/out_0.json").unlink()
+    with pytest.raises(AirflowFailException, match=r"OUTPUT_LOST: .*out_0\.json is not there"):
+        task(submission).resume(world.context(), ENDED, 3)
+
+
+def test_an_invalid_intermediate_output_is_made_again(world: World) -> None:
+    submission = world.submission(2)
+    world.done(0)
+    world.done(1, verdict="invalid")
+    deferred(task(submission, require_valid=True), world)
+    assert submitted(world) == ["submit 1:2"]
+
+
+def test_an_intermediate_output_that_stays_invalid_fails_for_good(world: World) -> None:
+    submission = world.submission(1)
+    for attempt in (1, 2, 3):
+        world.done(0, attempt, verdict="invalid")
+    with pytest.raises(AirflowFailException, match=r"OUTPUT_INVALID: the validator refuses out_0\.json"):
+        task(submission, require_valid=True).resume(world.context(), ENDED, 3)
+
+
+def test_an_invalid_product_is_left_to_the_verification(world: World) -> None:
+    submission = world.submission(1)
+    world.done(0, verdict="invalid")
+    assert task(submission).execute(world.context())["done"] == 1
+    assert submitted(world) == []
+
+
+@pytest.mark.xfail(strict=True, reason="attempts that ended DONE are not counted as spent when it is cleared")
+@pytest.mark.parametrize("fault", ["lost", "invalid"])
+def test_a_clear_grants_attempts_to_jobs_whose_outputs_were_bad_too(world: World, fault: str) -> None:
+    submission = world.submission(1)
+    for attempt in (1, 2, 3):
+        world.done(0, attempt, verdict="valid" if fault == "lost" else "invalid")
+    if fault == "lost":
+        world.path(f"{DATASET}/out_0.json").unlink()
+    deferred(task(submission, require_valid=True), world)
+    assert submitted(world) == ["submit 0:4"]
+
+
+def test_a_back_end_that_stays_silent_is_worth_another_try(world: World) -> None:
+    submission = world.submission(1)
+    event = {"status": "silent", "message": "DiracX does not answer"}
+    with pytest.raises(AirflowException, match="DiracX does not answer") as failure:
+        task(submission).resume(world.context(), event, 3)
+    assert not isinstance(failure.value, AirflowFailException)
+
+
+def test_a_batch_whose_journal_is_gone_is_never_guessed(world: World) -> None:
+    submission = world.submission(1)
+    world.done(0)
+    world.path(submission["journal"]["lfn"]).unlink()
+    with pytest.raises(AirflowFailException, match="clear the submitting task"):
+        task(submission).execute(world.context())

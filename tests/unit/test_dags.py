@@ -1,0 +1,163 @@
+"""The DAG files as Airflow's processor and scheduler see them."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, BaseOperator
+
+PROJECT = Path(__file__).parents[2]
+FILES = {path.stem: path for path in sorted((PROJECT / "dags").glob("*.py"))}
+ORDER = {
+    "hello_world": [
+        "validate_request",
+        "check_duplicate",
+        "select_facility",
+        "submit_jobs",
+        "await_jobs",
+        "verify_outputs",
+        "ingest_products",
+    ],
+    "cta_irf": [
+        "validate_request",
+        "check_duplicate",
+        "estimate_events",
+        "confirm_events",
+        "select_facility",
+        "submit_simulation",
+        "await_simulation",
+        "submit_merge",
+        "await_merge",
+        "verify_outputs",
+        "ingest_products",
+    ],
+}
+TEARDOWNS = {"clean_up", "report_end"}
+OWN = {"esap_batch", "hooks", "operators", "sensors", "triggers"}
+HEAVY = {"rucio", "diracx", "astropy", "numpy", "pandas", "gammapy", "paramiko", "uproot"}
+# Airflow first, then the DAG files: what comes on top is what they cost at every parse.
+PROBE = """
+import json, runpy, sys
+at_start = set(sys.modules)  # a package's own hook at the start of Python is not what a DAG file costs
+import airflow.providers.standard.operators.hitl
+import airflow.providers.standard.triggers.external_task
+import airflow.sdk, airflow.triggers.base
+from airflow.sdk import BaseOperator, Connection, DAG, Param
+from airflow.sdk.bases.hook import BaseHook
+before = set(sys.modules)
+for path in sys.argv[1:]:
+    runpy.run_path(path)
+print("MODULES", json.dumps([sorted(before - at_start), sorted(set(sys.modules) - before)]))
+"""
+
+
+def dag_of(name: str) -> DAG:
+    tasks = [v for v in runpy.run_path(str(FILES[name])).values() if isinstance(v, BaseOperator)]
+    found = {id(t.dag): t.dag for t in tasks}
+    (dag,) = found.values()
+    assert dag.dag_id == name
+    return dag
+
+
+@pytest.fixture(scope="module")
+def dags() -> dict[str, DAG]:
+    return {name: dag_of(name) for name in FILES}
+
+
+def ancestors(dag: DAG, task_id: str) -> set[str]:
+    return {t.task_id for t in dag.get_task(task_id).get_flat_relatives(upstream=True)}
+
+
+def test_there_is_a_use_case_for_every_dag_file() -> None:
+    assert set(FILES) == set(ORDER)
+
+
+@pytest.mark.parametrize("name", sorted(ORDER))
+def test_the_steps_are_a_chain_in_the_order_of_the_use_case(dags: dict[str, DAG], name: str) -> None:
+    dag, order = dags[name], ORDER[name]
+    assert set(dag.task_ids) == {*order, *TEARDOWNS}
+    for position, task_id in enumerate(order):
+        assert ancestors(dag, task_id) == set(order[:position])
+
+
+@pytest.mark.parametrize("name", sorted(ORDER))
+def test_teardowns_come_after_every_step(dags: dict[str, DAG], name: str) -> None:
+    assert {t.task_id for t in dags[name].tasks if t.is_teardown} == TEARDOWNS
+    for task_id in TEARDOWNS:
+        assert ancestors(dags[name], task_id) >= set(ORDER[name])
+        assert not any(not t.is_teardown for t in dags[name].get_task(task_id).downstream_list)
+
+
+@pytest.mark.parametrize("name", sorted(ORDER))
+def test_the_last_word_on_a_run_is_report_ends_alone(dags: dict[str, DAG], name: str) -> None:
+    """Leaves as Airflow counts them for the state of a run: a teardown only if its failure fails the run."""
+
+    def counts(task: Any) -> bool:
+        return not task.is_teardown or task.on_failure_fail_dagrun
+
+    dag = dags[name]
+    leaves = {t.task_id for t in dag.tasks if counts(t) and not any(counts(d) for d in t.downstream_list)}
+    assert leaves == {"report_end"}
+
+
+@pytest.mark.parametrize("name", sorted(ORDER))
+def test_tasks_that_ask_other_tasks_by_name_ask_tasks_that_there_are(dags: dict[str, DAG], name: str) -> None:
+    dag: Any = dags[name]
+    clean_up, end = dag.get_task("clean_up"), dag.get_task("report_end")
+    submitting = [t for t in ORDER[name] if t.startswith("submit_")]
+    assert list(clean_up.steps) == submitting
+    assert (clean_up.facility, clean_up.claim, clean_up.verify) == (
+        "select_facility",
+        "check_duplicate",
+        "verify_outputs",
+    )
+    assert (end.claim, end.ingest) == ("check_duplicate", "ingest_products")
+
+
+@pytest.mark.parametrize("name", sorted(ORDER))
+def test_a_form_is_sent_as_it_comes_and_nothing_runs_by_itself(dags: dict[str, DAG], name: str) -> None:
+    dag = dags[name]
+    assert dag.schedule is None
+    schema = json.loads((PROJECT / "config/workflows" / name / "request.schema.json").read_text())
+    assert set(dag.params) == set(schema["properties"])
+    dag.params.validate()
+
+
+@pytest.mark.parametrize("name", sorted(ORDER))
+def test_every_task_is_tried_again(dags: dict[str, DAG], name: str) -> None:
+    assert {t.retries for t in dags[name].tasks} == {7}
+
+
+def test_intermediate_files_must_be_valid_and_products_are_left_to_the_verification(
+    dags: dict[str, DAG],
+) -> None:
+    irf: Any = dags["cta_irf"]
+    hello: Any = dags["hello_world"]
+    assert irf.get_task("await_simulation").require_valid
+    assert not irf.get_task("await_merge").require_valid
+    assert not hello.get_task("await_jobs").require_valid
+
+
+def test_parsing_the_dag_files_loads_nothing_but_airflow_and_this_project(tmp_path: Path) -> None:
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(PROJECT / "plugins")}
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE, *map(str, FILES.values())],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    line = next(text for text in result.stdout.splitlines() if text.startswith("MODULES "))
+    before, added = json.loads(line.removeprefix("MODULES "))
+    packages = {m.split(".", 1)[0] for m in added}
+    assert packages - set(sys.stdlib_module_names) == OWN
+    assert not HEAVY & {m.split(".", 1)[0] for m in (*before, *added)}

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from airflow.sdk import Connection
+from airflow.sdk.bases.hook import BaseHook
+from airflow.triggers.base import TriggerEvent
+
+from esap_batch.jobs import JobState
+from hooks.backends import BackendRef
+from triggers import jobs as module
+from triggers.jobs import CANCEL_TRIES, JobsEnded, progress
+
+REF: BackendRef = {"type": "dirac", "connection": "dirac_local", "user": "alice"}
+
+
+class Backend:
+    """Gives one answer after another, the last one for ever."""
+
+    def __init__(self, answers: Iterable[Counter[JobState] | Exception] = ()) -> None:
+        self.answers = list(answers)
+        self.asked: list[list[str]] = []
+        self.cancelled: list[str] = []
+        self.broken_cancels = 0
+
+    def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
+        self.asked.append(list(groups))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return dict.fromkeys(groups, answer)
+
+    def cancel(self, group: str) -> int:
+        self.cancelled.append(group)
+        if len(self.cancelled) <= self.broken_cancels:
+            raise ConnectionError("down")
+        return 3
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> list[Any]:
+    """Let triggers find `backend` behind every connection; gives what they ask for."""
+    opened: list[Any] = []
+    extra = json.dumps({"poll_interval": 0.001})
+
+    async def connection(conn_id: str) -> Connection:
+        return Connection(conn_id=conn_id, conn_type="http", extra=extra)
+
+    def backend_at(found: Connection, ref: BackendRef) -> Backend:
+        opened.append((found.conn_id, ref))
+        return backend
+
+    monkeypatch.setattr(BaseHook, "aget_connection", connection)
+    monkeypatch.setattr(module, "backend_at", backend_at)
+    return opened
+
+
+def counted(**states: int) -> Counter[JobState]:
+    return Counter({JobState[name.upper()]: n for name, n in states.items()})
+
+
+def events(trigger: JobsEnded) -> list[TriggerEvent]:
+    async def scenario() -> list[TriggerEvent]:
+        return [event async for event in trigger.run()]
+
+    return asyncio.run(scenario())
+
+
+def trigger(patience: float = 600) -> JobsEnded:
+    return JobsEnded(REF, "g", 4, patience)
+
+
+def test_it_comes_back_from_what_the_triggerer_keeps() -> None:
+    path, arguments = trigger().serialize()
+    assert path == f"{JobsEnded.__module__}.{JobsEnded.__qualname__}"
+    again = JobsEnded(**json.loads(json.dumps(arguments)))
+    assert again.serialize() == trigger().serialize()
+
+
+def test_it_fires_once_when_nothing_is_queued_or_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Backend([counted(queued=4), counted(done=2, running=2), counted(done=3, failed=1)])
+    opened = serve(monkeypatch, backend)
+    assert events(trigger()) == [TriggerEvent({"status": "ended"})]
+    assert len(backend.asked) >= 3
+    assert opened == [("dirac_local", REF)]
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled", "lost", "done"])
+def test_jobs_that_ended_in_any_way_are_not_waited_for(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    serve(monkeypatch, Backend([counted(**{state: 4})]))
+    assert events(trigger()) == [TriggerEvent({"status": "ended"})]
+
+
+def test_a_batch_that_the_back_end_does_not_know_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, Backend([Counter()]))
+    assert events(trigger()) == [TriggerEvent({"status": "ended"})]
+
+
+def test_a_back_end_that_is_silent_for_too_long_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, Backend([ConnectionError("no route")]))
+    assert events(trigger(patience=0)) == [TriggerEvent({"status": "silent", "message": "no route"})]
+
+
+def test_a_back_end_that_comes_back_in_time_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, Backend([ConnectionError("no route"), counted(running=4), counted(done=4)]))
+    assert events(trigger()) == [TriggerEvent({"status": "ended"})]
+
+
+def test_triggers_of_one_back_end_and_user_share_its_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Backend([counted(done=4)])
+    serve(monkeypatch, backend)
+
+    async def ended(group: str) -> int:
+        return len([e async for e in JobsEnded(REF, group, 4, 600).run()])
+
+    async def scenario() -> list[int]:
+        return await asyncio.gather(*(ended(f"g{n}") for n in range(50)))
+
+    assert asyncio.run(scenario()) == [1] * 50
+    assert len(backend.asked) < 50
+
+
+def kill(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> None:
+    async def at_once(_seconds: float) -> None:
+        """Take no time between two tries."""
+
+    serve(monkeypatch, backend)
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    asyncio.run(trigger().on_kill())
+
+
+@pytest.mark.parametrize("broken", [0, 1, CANCEL_TRIES - 1])
+def test_a_kill_cancels_the_jobs_and_tries_again(monkeypatch: pytest.MonkeyPatch, broken: int) -> None:
+    backend = Backend()
+    backend.broken_cancels = broken
+    kill(monkeypatch, backend)
+    assert backend.cancelled == ["g"] * (broken + 1)
+
+
+def test_a_cancel_that_never_works_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Backend()
+    backend.broken_cancels = CANCEL_TRIES
+    with pytest.raises(ConnectionError):
+        kill(monkeypatch, backend)
+    assert len(backend.cancelled) == CANCEL_TRIES
+
+
+def test_progress_is_one_line_of_what_there_is() -> None:
+    counts = counted(done=3, running=2, queued=3, lost=1, cancelled=1)
+    assert progress(counts, 10) == "jobs 3 of 10 done, 2 running, 3 queued, 1 cancelled, 1 lost"
+    assert progress(Counter(), 8) == "jobs 0 of 8 done"
