@@ -105,7 +105,8 @@ def decide_claim(
     own = [c for c in known if c.run == run]
     if own:
         newest = own[-1]
-        return ClaimDecision(ClaimAction.USE if newest.is_published else ClaimAction.CONTINUE, newest.dataset)
+        action = ClaimAction.USE if newest.is_published else ClaimAction.CONTINUE
+        return ClaimDecision(action, newest.dataset, newest.run)
     published = [c for c in known if c.is_published]
     if published and not force:
         return ClaimDecision(ClaimAction.USE, published[-1].dataset, published[-1].run)

@@ -59,9 +59,9 @@ class CleanUp(BaseOperator):
         product = context["ti"].xcom_pull(task_ids=self.claim)
         verdict = context["ti"].xcom_pull(task_ids=self.verify)
         work = [work_lfn(group) for group in groups]
-        if not verdict:
-            return [*work, product["dataset"]]
         if site.lake.is_published(product["dataset"]):
             return work
+        if not verdict:
+            return [*work, product["dataset"]]
         self.log.warning("verified but not ingested: all files stay; clear the ingest to go on")
         return []

@@ -28,7 +28,8 @@ class ClaimProduct(BaseOperator):
 
     :param steering: what `ValidateRequest` gives.
     :param force: make a new generation of the product even if one is there.
-    :returns: `{"dataset", "production_id", "made_by"}`; `made_by` is the run that makes or made it.
+    :returns: `{"dataset", "production_id", "made_by", "state"}`; `made_by` is the run that makes or made it,
+        `state` is claimed or published.
     """
 
     template_fields = ("steering",)
@@ -58,7 +59,7 @@ class ClaimProduct(BaseOperator):
                     self.log.info("another run was faster with %s, looking again", decision.dataset)
                 case _:
                     self.log.info("this run makes %s", decision.dataset)
-                    return _product(decision.dataset, run_key(context))
+                    return _product(decision.dataset, run_key(context), "claimed")
 
     def _decide(self, context: Context, lake: RucioLake, base: str) -> ClaimDecision:
         run = run_key(context)
@@ -78,7 +79,7 @@ class ClaimProduct(BaseOperator):
         }
 
     def _end_with(self, context: Context, decision: ClaimDecision) -> None:
-        product = _product(decision.dataset, decision.run)
+        product = _product(decision.dataset, decision.run, "published")
         self.log.info("this product is there already: %s, made by %s", decision.dataset, decision.run)
         context["ti"].xcom_push("return_value", product)
         following = context["task"].get_direct_relatives(upstream=False)
@@ -91,8 +92,9 @@ class ClaimProduct(BaseOperator):
         self.defer(trigger=trigger, method_name="resume")
 
 
-def _product(dataset: str, run: str) -> dict[str, str]:
-    return {"dataset": dataset, "production_id": dataset.rsplit("/", 1)[-1], "made_by": run}
+def _product(dataset: str, run: str, state: str) -> dict[str, str]:
+    name = dataset.rsplit("/", 1)[-1]
+    return {"dataset": dataset, "production_id": name, "made_by": run, "state": state}
 
 
 def _run_state(context: Context, run: str) -> RunState:

@@ -18,6 +18,7 @@ from operators.site import Site, owner_of, run_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
     from esap_batch.workflows import Workflow
 
 
@@ -30,7 +31,7 @@ class IngestProduct(BaseOperator):
     :param steering: what `ValidateRequest` gives. :param product: what `ClaimProduct` gives.
     :param steps: what each `AwaitJobs` gives, the last one being the product's.
     :param verdict: what `VerifyOutputs` gives.
-    :returns: `{"dataset", "production_id", "made_by", "files", "rse", "rules": {RSE: rule id}}`.
+    :returns: `{"dataset", "production_id", "made_by", "state", "files", "rse", "rules": {RSE: rule id}}`.
     """
 
     template_fields = ("steering", "product", "steps", "verdict")
@@ -46,7 +47,6 @@ class IngestProduct(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from esap_batch.workflows import load_workflow
-
         from hooks.settings import config_dir
 
         workflow = load_workflow(config_dir(), self.steering["workflow"])
@@ -65,7 +65,13 @@ class IngestProduct(BaseOperator):
         return self._result(site, len(files), rules)
 
     def _result(self, site: Site, files: int, rules: Mapping[str, str]) -> dict[str, Any]:
-        return {**self.product, "files": files, "rse": site.facility.storage_rse, "rules": dict(rules)}
+        return {
+            **self.product,
+            "state": "published",
+            "files": files,
+            "rse": site.facility.storage_rse,
+            "rules": dict(rules),
+        }
 
     def _papers(self, site: Site, manifests: Sequence[Manifest], run: str) -> list[ProductFile]:
         """Write what goes with the product: steering file, verdict, provenance."""

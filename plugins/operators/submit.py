@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -63,7 +64,7 @@ class SubmitJobs(BaseOperator):
         attempts = site.backend.submit(batch, {job.index: 1 for job in batch.jobs})
         self.log.info("%d jobs at %s, batch %s", len(batch.jobs), site.facility.title, group)
         self.log.info("%d of them were there before or are here now", len(attempts))
-        share = float(self.steering["request"].get("allowed_failure_fraction", 0.0))
+        share = Fraction(str(self.steering["request"].get("allowed_failure_fraction", 0)))
         return {
             "group": group,
             "count": len(batch.jobs),

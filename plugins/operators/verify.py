@@ -58,14 +58,18 @@ class VerifyOutputs(BaseOperator):
         return Verdict(verdict.checks + len(manifest.files), (*verdict.findings, *_damaged(site, manifest)))
 
     def _quarantine(self, site: Site, manifest: Manifest, verdict: Verdict) -> None:
+        if site.lake.is_published(self.product["dataset"]):
+            raise AirflowFailException(f"{self.product['dataset']} is published: it is left as it is")
         name = self.product["production_id"]
         places = {f.lfn: f"{QUARANTINE_AREA}/{name}/{f.name}" for f in manifest.files}
         reason = f"{QUARANTINE_AREA}/{name}/verdict.json"
         pfns = site.pfns([*places.values(), reason])
         if not site.storage.exists([pfns[reason]]):  # an earlier try may have moved files already
             site.storage.put(pfns[reason], dump(verdict.document()))
+        there = site.storage.exists(f.pfn for f in manifest.files)
         for file in manifest.files:
-            site.storage.move(file.pfn, pfns[places[file.lfn]])
+            if file.pfn in there:
+                site.storage.move(file.pfn, pfns[places[file.lfn]])
         shown = "; ".join(str(f) for f in verdict.errors[:SHOWN])
         raise AirflowFailException(
             f"The product does not pass its checks and is not ingested. {shown}. "

@@ -25,8 +25,8 @@ class AwaitJobs(BaseOperator):
     """Waits in the triggerer until a batch has ended; submits failed jobs again up to a limit.
 
     :param submission: what `SubmitJobs` gives.
-    :param max_attempts: submissions of one job before it counts as failed; clearing the task grants as many
-        again.
+    :param max_attempts: submissions of one job before it counts as failed. Each start of this task, so also
+        clearing it, grants as many again.
     :param require_valid: a job whose output its validator refuses has failed. For intermediate files; the
         products themselves are judged, and kept, by `VerifyOutputs`.
     :param patience: seconds to bear with a back end that does not answer.
@@ -51,11 +51,8 @@ class AwaitJobs(BaseOperator):
         self.patience = patience
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Start to wait; jobs that failed or were killed before this task was cleared get another chance."""
-        site = self._site(context)
-        attempts = site.backend.attempts(self.submission["group"])
-        spent = max((a.attempt for a in attempts if a.state.is_failure), default=0)
-        return self._advance(site, spent + self.max_attempts)
+        """Start to wait; jobs that are not well after all their attempts get as many again."""
+        return self._advance(self._site(context), None)
 
     def resume(self, context: Context, event: dict[str, Any], limit: int) -> dict[str, Any]:
         """Go on when the trigger has fired."""
@@ -66,14 +63,15 @@ class AwaitJobs(BaseOperator):
     def _site(self, context: Context) -> Site:
         return Site.of(self.submission["facility"], owner_of(context))
 
-    def _advance(self, site: Site, limit: int) -> dict[str, Any]:
+    def _advance(self, site: Site, limit: int | None) -> dict[str, Any]:
         attempts = site.backend.attempts(self.submission["group"])
         if any(not a.state.is_terminal for a in attempts):
-            self._wait(site, limit)
+            self._wait(site, limit or self._limit(attempts, {}))
         batch = site.batch(self.submission)
         latest = latest_attempts(attempts)
         reports = site.backend.reports(list(latest.values()))
         diagnoses = self._diagnose(site, batch, latest, reports)
+        limit = limit or self._limit(attempts, diagnoses)
         decision = decide(len(batch.jobs), attempts, diagnoses, limit, self.submission["allowed_failures"])
         self._show(decision, diagnoses)
         if not decision.is_final:
@@ -82,6 +80,11 @@ class AwaitJobs(BaseOperator):
         if decision.failures_exceeded:
             raise AirflowFailException(_summary(decision, len(batch.jobs), site.facility.title))
         return self._finish(site, batch, decision, reports)
+
+    def _limit(self, attempts: Sequence[Attempt], diagnoses: Mapping[int, Diagnosis]) -> int:
+        """Count from the attempts that are spent: those that failed, or whose outputs are not well."""
+        spent = [a.attempt for a in attempts if a.state.is_failure or a.index in diagnoses]
+        return max(spent, default=0) + self.max_attempts
 
     def _wait(self, site: Site, limit: int) -> None:
         group, total = self.submission["group"], self.submission["count"]

@@ -24,7 +24,12 @@ DAG_ID, RUN_ID = "hello_world", "manual__1"
 RUN = f"{DAG_ID}/{RUN_ID}"
 BASE = "/ctao/esap/hello_world/hello-world-0123456789ab"
 DATASET = f"{BASE}-g1"
-PRODUCT = {"dataset": DATASET, "production_id": "hello-world-0123456789ab-g1", "made_by": RUN}
+PRODUCT = {
+    "dataset": DATASET,
+    "production_id": "hello-world-0123456789ab-g1",
+    "made_by": RUN,
+    "state": "claimed",
+}
 SOFTWARE = [{"name": "esap-noop", "version": "0.1.0"}]
 GROUP = "esap-group"
 ACCEPTED = {"passed": True, "checks": 3, "findings": []}

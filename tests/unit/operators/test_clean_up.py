@@ -70,7 +70,6 @@ def test_what_was_verified_but_not_ingested_stays_to_go_on_with(world: World) ->
     assert len(left(world)) == 4
 
 
-@pytest.mark.xfail(strict=True, reason="without a verdict the product is deleted even if it is published")
 def test_a_published_product_is_never_deleted_even_if_a_cleared_verification_fails(world: World) -> None:
     state(world, verified=False, published=True)
     run(world)

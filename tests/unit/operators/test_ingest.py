@@ -43,6 +43,7 @@ def test_the_product_is_closed_last_and_described_before(world: World, task: Ing
 def test_it_tells_where_the_product_is(world: World, task: IngestProduct) -> None:
     assert task.execute(world.context()) == {
         **PRODUCT,
+        "state": "published",
         "files": 5,
         "rse": "LAPALMA-DISK",
         "rules": {"LAPALMA-DISK": "rule-LAPALMA-DISK", "CSCS-DISK": "rule-CSCS-DISK"},

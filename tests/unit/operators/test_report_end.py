@@ -26,7 +26,7 @@ def test_a_product_of_this_run_is_told_as_published(world: World) -> None:
 
 
 def test_a_product_of_another_run_is_told_as_found(world: World) -> None:
-    found = {**PRODUCT, "made_by": OTHER}
+    found = {**PRODUCT, "made_by": OTHER, "state": "published"}
     told = run(world, {"check_duplicate": found}, ingest_products=TaskInstanceState.SKIPPED)
     assert told == {"outcome": "found", "product": found}
 

@@ -107,9 +107,7 @@ def test_files_of_an_earlier_step_become_inputs(world: World) -> None:
         (0.5, 3, 1),
         (0.1, 9, 0),
         (1.0, 4, 4),
-        pytest.param(
-            0.29, 100, 29, marks=pytest.mark.xfail(strict=True, reason="0.29 * 100 is below 29 in floats")
-        ),
+        (0.29, 100, 29),
     ],
 )
 def test_the_share_of_jobs_that_may_fail_is_rounded_down(

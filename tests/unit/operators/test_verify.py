@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from esap_batch.products import Claim
 from hooks.storage_element import StorageElement
 from operators.verify import VerifyOutputs
 from sensors.jobs import AwaitJobs
-from tests.unit.conftest import DATASET, PRODUCT, World, steering
+from tests.unit.conftest import DATASET, PRODUCT, RUN, World, steering
 
 QUARANTINE = f"/ctao/quarantine/{PRODUCT['production_id']}"
 
 
 def prepared(world: World, *verdicts: str, **severities: str) -> VerifyOutputs:
     """Give the task for a batch whose jobs have ended with these verdicts."""
+    world.lake.put_claim(Claim(DATASET, RUN, is_published=False))
     submission = world.submission(len(verdicts))
     for index, verdict in enumerate(verdicts):
         world.done(index, verdict=verdict)
@@ -95,9 +97,6 @@ def test_a_file_that_is_not_what_its_job_reported_fails_the_product(world: World
     assert world.path(f"{QUARANTINE}/out_1.json").read_text() == "something else"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=FileNotFoundError, reason="the quarantine tries to move what is not there"
-)
 def test_a_file_that_is_gone_fails_the_product_for_good(world: World) -> None:
     task = prepared(world, "valid", "valid")
     world.path(f"{DATASET}/out_0.json").unlink()
@@ -113,6 +112,7 @@ def test_a_warning_is_noted_but_keeps_the_product(world: World) -> None:
 
 
 def test_a_file_without_its_validators_report_does_not_pass(world: World) -> None:
+    world.lake.put_claim(Claim(DATASET, RUN, is_published=False))
     submission = world.submission(1)
     world.done(0)
     world.backend.written["0-1"]["validation"] = []
@@ -133,3 +133,12 @@ def test_a_job_that_may_fail_is_not_missed(world: World) -> None:
         task_id="v", steering=steering(), submission=submission, ended=ended, product=PRODUCT
     )
     assert task.execute(world.context())["passed"]
+
+
+def test_a_published_product_is_never_moved(world: World) -> None:
+    task = prepared(world, "invalid")
+    world.lake.put_claim(Claim(DATASET, RUN, is_published=True))
+    before = sorted(p for p in world.root.rglob("*"))
+    with pytest.raises(AirflowFailException, match="is published"):
+        task.execute(world.context())
+    assert sorted(p for p in world.root.rglob("*")) == before

@@ -191,7 +191,6 @@ def test_an_invalid_product_is_left_to_the_verification(world: World) -> None:
     assert submitted(world) == []
 
 
-@pytest.mark.xfail(strict=True, reason="attempts that ended DONE are not counted as spent when it is cleared")
 @pytest.mark.parametrize("fault", ["lost", "invalid"])
 def test_a_clear_grants_attempts_to_jobs_whose_outputs_were_bad_too(world: World, fault: str) -> None:
     submission = world.submission(1)
