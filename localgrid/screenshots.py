@@ -130,7 +130,7 @@ def take_confirmation(page: Page, grid: Grid, api: AirflowApi, target: Path) -> 
     answer = api.trigger(DAG, {**example(DAG), "statistical_uncertainty": TOO_PRECISE})
     answer.raise_for_status()
     run_id, task = answer.json()["dag_run_id"], "confirm_events"
-    grid.wait(lambda: api.tasks(DAG, run_id)[task]["state"] == "deferred", "a question", timeout_s=60)
+    grid.wait(lambda: api.tasks(DAG, run_id)[task]["state"] == "awaiting_input", "a question", timeout_s=60)
     look_at(page, f"/dags/{DAG}/runs/{run_id}/tasks/{task}/required_actions", 1280, 560)
     page.screenshot(path=target)
     page.get_by_role("button", name="Reject").click()
