@@ -75,7 +75,9 @@ class IngestProduct(BaseOperator):
 
     def _papers(self, site: Site, manifests: Sequence[Manifest], run: str) -> list[ProductFile]:
         """Write what goes with the product: steering file, verdict, provenance."""
-        written = self._write(site, "steering.json", self.steering)
+        names = ("steering.json", "verdict.json", "provenance.json")
+        pfns = site.pfns(self._lfn(name) for name in names)
+        written = self._write(site, pfns, "steering.json", self.steering)
         production = Production(
             production_id=self.product["production_id"],
             dataset=self.product["dataset"],
@@ -89,15 +91,19 @@ class IngestProduct(BaseOperator):
         verdict = {**self.verdict, "validation": list(manifests[-1].validation)}
         return [
             written,
-            self._write(site, "verdict.json", verdict),
-            self._write(site, "provenance.json", prov_json(production)),
+            self._write(site, pfns, "verdict.json", verdict),
+            self._write(site, pfns, "provenance.json", prov_json(production)),
         ]
 
-    def _write(self, site: Site, name: str, document: Mapping[str, Any]) -> ProductFile:
-        lfn = f"{self.product['dataset']}/{name}"
-        pfn = site.pfns([lfn])[lfn]
-        stored = site.storage.put(pfn, dump(document))
-        return ProductFile(name, lfn, pfn, stored.size, stored.adler32)
+    def _lfn(self, name: str) -> str:
+        return f"{self.product['dataset']}/{name}"
+
+    def _write(
+        self, site: Site, pfns: Mapping[str, str], name: str, document: Mapping[str, Any]
+    ) -> ProductFile:
+        lfn = self._lfn(name)
+        stored = site.storage.put(pfns[lfn], dump(document))
+        return ProductFile(name, lfn, pfns[lfn], stored.size, stored.adler32)
 
     def _describe(
         self, site: Site, workflow: Workflow, manifests: Sequence[Manifest], files: Sequence[ProductFile]

@@ -61,9 +61,8 @@ class SubmitJobs(BaseOperator):
         group = group_name(run.dag_id, run.run_id, self.task_id)
         batch = self._batch(site, group)
         journal = site.keep(group, "batch.json", batch.journal())
-        attempts = site.backend.submit(batch, {job.index: 1 for job in batch.jobs})
+        site.backend.submit(batch, {job.index: 1 for job in batch.jobs})
         self.log.info("%d jobs at %s, batch %s", len(batch.jobs), site.facility.title, group)
-        self.log.info("%d of them were there before or are here now", len(attempts))
         share = Fraction(str(self.steering["request"].get("allowed_failure_fraction", 0)))
         return {
             "group": group,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hooks.dirac_wms import DiracSettings, DiracWms
+from hooks.settings import runner_path
 from localgrid.airflow_api import ENDED, AirflowApi
 from localgrid.grid import Grid
 
@@ -49,3 +52,10 @@ def users(grid: Grid, wait_for: Callable[..., Any]) -> Callable[[str], Runs]:
 @pytest.fixture(scope="session")
 def alice(users: Callable[[str], Runs]) -> Runs:
     return users("alice")
+
+
+@pytest.fixture
+def dirac(grid: Grid) -> DiracWms:
+    """Reach DiracX as alice, to count what the runs have really submitted."""
+    credentials = Path(grid.home) / "secrets" / "diracx" / "alice.json"
+    return DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_path())

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from esap_batch.jobs import JobState, group_name
-from hooks.dirac_wms import DiracSettings, DiracWms
-from hooks.settings import runner_path
+from hooks.dirac_wms import DiracWms
 from localgrid.grid import Grid
 from tests.e2e.conftest import Runs
 
 DAG = "hello_world"
-
-
-@pytest.fixture
-def dirac(grid: Grid) -> DiracWms:
-    credentials = Path(grid.home) / "secrets" / "diracx" / "alice.json"
-    return DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_path())
 
 
 def running(alice: Runs, dirac: DiracWms, wait_for: Any) -> tuple[str, str]:

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from esap_batch.jobs import JobState, group_name
-from hooks.dirac_wms import DiracSettings, DiracWms
+from hooks.dirac_wms import DiracWms
 from hooks.rucio_lake import RucioLake
-from hooks.settings import runner_path
 from localgrid.grid import Grid
 from tests.e2e.conftest import Runs
 from tests.e2e.test_killed_workers import kill_once
 
 DAG = "hello_world"
 JOBS = 12
-
-
-@pytest.fixture
-def dirac(grid: Grid) -> DiracWms:
-    credentials = Path(grid.home) / "secrets" / "diracx" / "alice.json"
-    return DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_path())
 
 
 def test_everything_is_killed_once_and_the_run_ends_well(

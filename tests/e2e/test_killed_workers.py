@@ -8,18 +8,15 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
 from esap_batch.jobs import group_name
-from hooks.dirac_wms import DiracSettings, DiracWms
+from hooks.dirac_wms import DiracWms
 from hooks.rucio_lake import RucioLake
-from hooks.settings import runner_path
 from hooks.storage_element import StorageElement, local_path
-from localgrid.grid import Grid
 from tests.e2e.conftest import Runs
 
 DAG = "hello_world"
@@ -57,7 +54,7 @@ def kill_once(
 
 @pytest.mark.parametrize("task_id", ["submit_jobs", "ingest_products"])
 def test_a_killed_task_goes_on_where_it_was(
-    task_id: str, grid: Grid, alice: Runs, lake: RucioLake, wait_for: Any
+    task_id: str, dirac: DiracWms, alice: Runs, lake: RucioLake, wait_for: Any
 ) -> None:
     seeds = random.Random(task_id)
     conf: dict[str, Any] = {"n_jobs": JOBS if task_id == "submit_jobs" else 2}
@@ -70,8 +67,6 @@ def test_a_killed_task_goes_on_where_it_was(
             )
         )
     assert sum(1 for k in kills if k) >= KILLS // 2, f"too few tasks were caught alive: {kills}"
-    credentials = Path(grid.home) / "secrets" / "diracx" / "alice.json"
-    dirac = DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_path())
     for run in runs:
         assert alice.end(DAG, run, within=420) == "success"
         jobs = Counter(a.key for a in dirac.attempts(group_name(DAG, run, "submit_jobs")))
