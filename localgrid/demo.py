@@ -21,6 +21,7 @@ from hooks.rucio_lake import RucioLake, RucioSettings
 from localgrid.airflow_api import ENDED, AirflowApi, changes, progress_of
 from localgrid.grid import Grid
 from localgrid.layout import PROJECT
+from localgrid.samples import prepare
 
 LOOK_EVERY = 0.5  # seconds
 USER = "alice"
@@ -121,7 +122,8 @@ def main(
     grid = Grid(progress=lambda name, seconds: console.print(f"  {name:<22} {seconds:6.1f} s"))
     grid.up()
     console.print(f"Local grid and Airflow are up after {time.monotonic() - began:.1f} s\n")
-    api = AirflowApi.of(grid.info, USER)
+    api, lake = AirflowApi.of(grid.info, USER), lake_of(grid)
+    prepare(use_case, grid, lake)
     conf = example(use_case)
     console.print(f"Triggering [bold]{use_case}[/] as {USER} with {json.dumps(conf)}")
     try:
@@ -139,7 +141,7 @@ def main(
     dataset, made_by = end["product"]["dataset"], end["product"]["made_by"]
     if end["outcome"] == "found":
         console.print(f"\n[bold]Duplicate:[/] made by {made_by} already; no job was submitted.")
-    show_product(lake_of(grid), dataset, grid.home / "products" / dataset.rsplit("/", 1)[-1])
+    show_product(lake, dataset, grid.home / "products" / dataset.rsplit("/", 1)[-1])
     _say_farewell(grid, time.monotonic() - began)
 
 
