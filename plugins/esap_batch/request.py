@@ -74,8 +74,8 @@ def resolve(
     Defaults filled in, numbers as the schema has them, software pinned, and of the calibration table what
     the request is about: all that is needed to run it again. `requested_at` is ISO 8601 in UTC without zone.
     """
-    settings = workflow.steering
     request = _filled(_given(conf, workflow), workflow)
+    settings = settings_for(request, workflow)
     steering: dict[str, Any] = {
         "steering_version": STEERING_VERSION,
         "workflow": workflow.name,
@@ -94,6 +94,19 @@ def resolve(
     steering["fingerprint"] = fingerprint(steering)
     steering["product_lfn"] = _product_lfn(workflow, steering)
     return steering
+
+
+def settings_for(request: Mapping[str, Any], workflow: Workflow) -> dict[str, Any]:
+    """Give the settings of steering.json, with those of the `processor` that the request has chosen.
+
+    An entry of `processors` replaces what it names of the rest; of `production` and `limits`, member by member.
+    """
+    settings = {k: v for k, v in workflow.steering.items() if k != "processors"}
+    chosen = workflow.steering.get("processors", {}).get(request.get("processor"), {})
+    for name, value in chosen.items():
+        merged = isinstance(value, Mapping) and isinstance(settings.get(name), Mapping)
+        settings[name] = {**settings[name], **value} if merged else value
+    return settings
 
 
 def _unreadable(conf: object) -> Problem | None:

@@ -75,12 +75,25 @@ def _read(folder: Path, _state_of_files: tuple[tuple[str, int, int], ...]) -> Wo
         if key not in product:
             raise ConfigurationError(folder / PRODUCT, f"{key} is missing")
     steering = read_mapping(folder / STEERING)
-    if not steering.get("software"):
-        raise ConfigurationError(folder / STEERING, "software is missing: a list of name and version")
+    _require_software(folder, schema, steering)
     models = read_mapping(folder / MODELS) if (folder / MODELS).exists() else {}
     return Workflow(
         folder.name, str(schema.get("title", folder.name)), schema, steering, product, models, folder
     )
+
+
+def _require_software(folder: Path, schema: Mapping[str, Any], steering: Mapping[str, Any]) -> None:
+    processors = steering.get("processors")
+    if processors is None:
+        if not steering.get("software"):
+            raise ConfigurationError(folder / STEERING, "software is missing: a list of name and version")
+        return
+    offered = schema["properties"].get("processor", {}).get("enum", [])
+    if sorted(offered) != sorted(processors):
+        raise ConfigurationError(folder / STEERING, f"processors: allowed are those of {SCHEMA}: {offered}")
+    for name, settings in processors.items():
+        if not (settings.get("software") or steering.get("software")):
+            raise ConfigurationError(folder / STEERING, f"processors.{name}: software is missing")
 
 
 def _require_request_schema(path: Path, schema: Mapping[str, Any]) -> None:

@@ -213,3 +213,24 @@ def test_a_field_that_the_schema_refuses_is_not_judged_twice() -> None:
 
 def test_what_is_no_request_at_all_is_not_looked_into() -> None:
     assert [p.field for p in examine(["a"], IRF, cta_irf.check)] == ["the request"]
+
+
+def test_the_processor_chooses_its_software_and_settings() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"processor": {"type": "string", "enum": ["a", "b"], "default": "a"}},
+    }
+    settings = {
+        "limits": {"memory_mb": 100, "disk_mb": 10},
+        "processors": {
+            "a": {"software": [{"name": "light", "version": "1"}]},
+            "b": {"software": [{"name": "heavy", "version": "2"}], "limits": {"memory_mb": 900}},
+        },
+    }
+    workflow = workflow_of(schema, steering=settings)
+    light, heavy = (resolve({"processor": p}, workflow, "alice", "r") for p in "ab")
+    assert light["software"] == [{"name": "light", "version": "1"}]
+    assert heavy["software"] == [{"name": "heavy", "version": "2"}]
+    assert heavy["limits"] == {"memory_mb": 900, "disk_mb": 10}
+    assert light["limits"] == settings["limits"]
+    assert light["fingerprint"] != heavy["fingerprint"]
