@@ -46,6 +46,11 @@ class Identity:
     rucio_account: str
     known_groups: tuple[Group, ...] = ()
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether the user may run everything."""
+        return EVERY_WORKFLOW in self.workflows
+
     def require_workflow(self, workflow: str) -> None:
         """Raise IdentityRefused unless the user may run the workflow."""
         if workflow in self.workflows or EVERY_WORKFLOW in self.workflows:

@@ -6,9 +6,10 @@ Source: W3C member submission "The PROV-JSON Serialization" (2013); the roles fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from esap_batch.jobs import InputFile
 from esap_batch.products import ProductFile
 
 PREFIX = {"esap": "https://projectescape.eu/esap-batch/prov#", "ctao": "https://www.ctao.org/prov#"}
@@ -30,7 +31,11 @@ class BatchActivity:
 
 @dataclass(frozen=True)
 class Production:
-    """All that provenance says of a product."""
+    """All that provenance says of a product.
+
+    `parents` are the files of the lake that it is made of; `made_by` gives the batch of a file by its LFN,
+    else it is the last one's.
+    """
 
     production_id: str
     dataset: str
@@ -40,6 +45,8 @@ class Production:
     steering: ProductFile
     products: tuple[ProductFile, ...]
     steps: tuple[BatchActivity, ...]
+    parents: tuple[InputFile, ...] = ()
+    made_by: Mapping[str, str] = field(default_factory=dict)
 
 
 def prov_json(production: Production) -> dict[str, Any]:
@@ -70,7 +77,12 @@ def prov_json(production: Production) -> dict[str, Any]:
     }
     last = _add_steps(document, production.steps, run, steering)
     for n, product in enumerate(production.products):
-        document["wasGeneratedBy"][f"_:made{n}"] = {"prov:activity": last, "prov:entity": _id(product)}
+        group = production.made_by.get(product.lfn)
+        activity = f"esap:batch/{group}" if group else last
+        document["wasGeneratedBy"][f"_:made{n}"] = {"prov:activity": activity, "prov:entity": _id(product)}
+    for n, parent in enumerate(production.parents):
+        document["entity"][_id(parent)] = _entity(parent)
+        document["used"][f"_:parent{n}"] = {"prov:activity": last, "prov:entity": _id(parent)}
     return document
 
 
@@ -102,13 +114,13 @@ def _add_steps(document: dict[str, Any], steps: Iterable[BatchActivity], run: st
     return before
 
 
-def _id(product: ProductFile) -> str:
+def _id(product: ProductFile | InputFile) -> str:
     return f"ctao:{product.lfn.lstrip('/')}"
 
 
-def _entity(product: ProductFile) -> dict[str, Any]:
+def _entity(product: ProductFile | InputFile) -> dict[str, Any]:
     entity = {"prov:label": product.name, "esap:lfn": product.lfn, "esap:size": product.size}
-    checksums = {"esap:adler32": product.adler32, "esap:sha256": product.sha256}
+    checksums = {"esap:adler32": product.adler32, "esap:sha256": getattr(product, "sha256", "")}
     return entity | {k: v for k, v in checksums.items() if v}
 
 

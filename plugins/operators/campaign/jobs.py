@@ -1,0 +1,97 @@
+"""The jobs of the window: submit what is staged, collect what has ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from esap_batch.carousel import Block, Item, Outcome, Phase
+from esap_batch.jobs import Attempt, Batch, JobState, Limits
+from esap_batch.retries import FINAL_REASONS, Diagnosis, diagnose, raised
+from operators.campaign.work import Work
+
+LOG = logging.getLogger(__name__)
+RAISE_BY = 2.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An observation whose job has ended well, with the runner's report."""
+
+    item: Item
+    report: Mapping[str, Any]
+
+
+def submit(work: Work, block: Block, items: Sequence[Item]) -> Block:
+    """Submit the jobs of staged observations, each exactly once."""
+    started = [replace(i, phase=Phase.RUNNING, attempt=i.attempt + 1) for i in items]
+    if started:
+        work.site.backend.submit(batch_of(work, block.number, started), {i.index: i.attempt for i in started})
+    return block.replaced(started)
+
+
+def batch_of(work: Work, number: int, items: Sequence[Item]) -> Batch:
+    """Describe the jobs of some of a block's observations: the same every time."""
+    group = work.group(number)
+    return Batch(
+        group=group,
+        jobs=work.site.located(work.use_case.job(work.steering, group, i) for i in items),
+        runtime=work.site.facility.runtimes[0],
+        software=tuple(work.steering["software"]),
+        site=work.site.facility.site,
+        job_type="DL0_Reprocessing",
+    )
+
+
+def collect(work: Work, block: Block) -> tuple[Block, list[Finished]]:
+    """See which jobs have ended: the good ones, and the block with the others tried again or given up."""
+    running = block.having(Phase.RUNNING)
+    if not running:
+        return block, []
+    known = {a.key: a for a in work.site.backend.attempts(work.group(block.number))}
+    lost = JobState.LOST
+    latest = {
+        i.index: known.get((i.index, i.attempt), Attempt("none", i.index, i.attempt, lost)) for i in running
+    }
+    over = [i for i in running if latest[i.index].state.is_terminal]
+    reports = work.site.backend.reports([latest[i.index] for i in over])
+    finished, changed = [], []
+    for item in over:
+        attempt = latest[item.index]
+        report = reports.get(attempt.job_id)
+        if attempt.state is JobState.DONE and report:
+            finished.append(Finished(item, report))
+        else:
+            changed.append(_failed(work, item, diagnose(attempt, report), report))
+    return block.replaced(changed), finished
+
+
+def _failed(work: Work, item: Item, found: Diagnosis, report: Mapping[str, Any] | None) -> Item:
+    """Let the job be tried again, with more of what it ran out of, or give it up."""
+    number, tries = item.observation.obs_id, item.attempt - item.first_attempt + 1
+    more = _more(work, found, report)
+    at_maximum = more is not None and report is not None and more == report["limits"]
+    final = found.reason in FINAL_REASONS or tries >= work.rules.max_attempts or at_maximum
+    LOG.warning("observation %d: %s%s", number, found, "" if final else "; trying again")
+    for line in found.log_tail:
+        LOG.warning("    | %s", line)
+    if final:
+        said = f": {found.log_tail[-1]}" if found.log_tail else ""
+        return item.ended(Outcome.FAILED, found.reason, f"{found.message}{said} ACTION {found.action}")
+    return replace(item, phase=Phase.READY, limits=more or item.limits)
+
+
+def _more(work: Work, found: Diagnosis, report: Mapping[str, Any] | None) -> dict[str, int] | None:
+    if not report or "LIMIT" not in found.reason:
+        return None
+    limits = Limits(**report["limits"])
+    return asdict(raised(limits, found.reason, work.site.facility, RAISE_BY))
+
+
+def cancel(work: Work, numbers: Sequence[int]) -> None:
+    """Kill what still runs of these blocks, and let go of their sandboxes."""
+    for group in map(work.group, numbers):
+        work.site.backend.cancel(group)
+        work.site.backend.clean_up(group)

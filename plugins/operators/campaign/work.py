@@ -1,0 +1,128 @@
+"""What the tasks of a campaign's run share: its documents on storage, its names, its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from esap_batch.carousel import Block, Item, Rules, Tally
+from esap_batch.facilities import Requirements
+from esap_batch.identity import Identity
+from esap_batch.jobs import JobSpec, group_name
+from esap_batch.observations import Observation, Selection
+from esap_batch.products import work_lfn
+from hooks.lake_bulk import BulkLake
+from operators.site import Site, owner_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ObservationUseCase(Protocol):
+    """The functions of a use case that makes one product an observation."""
+
+    SCOPE: str
+    SELECTING: tuple[str, ...]
+    INHERITED: tuple[str, ...]
+
+    def selection(self, request: Mapping[str, Any]) -> Selection: ...
+    def recipe(self, steering: Mapping[str, Any]) -> str: ...
+    def product_base(self, steering: Mapping[str, Any], observation: Observation) -> str: ...
+    def rules(self, steering: Mapping[str, Any]) -> Rules: ...
+    def job(self, steering: Mapping[str, Any], group: str, item: Item) -> JobSpec: ...
+    def cache_lfn(self, group: str) -> str: ...
+    def is_transient(self, lfn: str) -> bool: ...
+    def product_metadata(self, steering: Mapping[str, Any], item: Item) -> dict[str, Any]: ...
+    def requirements(self, steering: Mapping[str, Any], identity: Identity) -> Requirements: ...
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run is, besides its blocks under way.
+
+    `ended` sums up the blocks that are over, `active` are the numbers of those under way, `next_block` the
+    first that has not begun; `recalled` bytes were asked for from tape. `held` says why the run stands still,
+    `asked_in` is the try of the task that has asked somebody about it.
+    """
+
+    started: str
+    active: tuple[int, ...] = ()
+    next_block: int = 0
+    ended: Tally = field(default_factory=Tally)
+    recalled: int = 0
+    held: str = ""
+    asked_in: str = ""
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> State:
+        ended = Tally(**document["ended"])
+        return cls(**{**document, "active": tuple(document["active"]), "ended": ended})
+
+    @property
+    def elapsed_s(self) -> float:
+        return (datetime.now(UTC) - datetime.fromisoformat(self.started)).total_seconds()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A campaign's run at a facility."""
+
+    site: Site
+    steering: Mapping[str, Any]
+    dag_id: str
+    run_id: str
+    use_case: ObservationUseCase
+
+    @classmethod
+    def of(cls, context: Context, steering: Mapping[str, Any], facility: str, use_case: Any) -> Work:
+        run = context["dag_run"]
+        return cls(Site.of(facility, owner_of(context)), steering, run.dag_id, run.run_id, use_case)
+
+    @property
+    def run(self) -> str:
+        return f"{self.dag_id}/{self.run_id}"
+
+    @property
+    def tag(self) -> str:
+        """Name what belongs to this run: its recalls and its documents."""
+        return group_name(self.dag_id, self.run_id, "campaign")
+
+    def group(self, block: int) -> str:
+        """Name the batch of a block's jobs."""
+        return group_name(self.dag_id, self.run_id, f"campaign block {block}")
+
+    @cached_property
+    def rules(self) -> Rules:
+        return self.use_case.rules(self.steering)
+
+    @cached_property
+    def lake(self) -> BulkLake:
+        return BulkLake(self.site.lake)
+
+    def blocks(self, numbers: Sequence[int]) -> list[Block]:
+        """Read blocks from storage."""
+        return [Block.of(self._read(f"block-{n:05d}.json")) for n in numbers]
+
+    def save(self, block: Block) -> None:
+        """Write a block; it is there whole or not at all."""
+        self.site.keep(self.tag, f"block-{block.number:05d}.json", block.document())
+
+    def state(self) -> State:
+        """Read how far the run is."""
+        lfn = f"{work_lfn(self.tag)}/state.json"
+        if not self.site.storage.exists(self.site.pfns([lfn]).values()):
+            return State(started=datetime.now(UTC).isoformat(timespec="seconds"))
+        return State.of(self._read("state.json"))
+
+    def save_state(self, state: State) -> None:
+        self.site.keep(self.tag, "state.json", asdict(state))
+
+    def _read(self, name: str) -> dict[str, Any]:
+        import json
+
+        lfn = f"{work_lfn(self.tag)}/{name}"
+        document: dict[str, Any] = json.loads(self.site.storage.read(self.site.pfns([lfn])[lfn]))
+        return document

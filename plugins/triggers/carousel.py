@@ -1,0 +1,120 @@
+"""Waiting until a campaign has something to do, in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from airflow.sdk.bases.hook import BaseHook
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from esap_batch.jobs import JobState
+from hooks.backends import BackendRef, backend_at, poll_interval
+from hooks.lake_bulk import BulkLake
+from hooks.rucio_lake import RucioLake, RucioSettings
+from hooks.settings import LAKE_CONNECTION
+from triggers.jobs import cancel_batches
+from triggers.poller import BulkPoller
+
+PACE_S = 10.0  # a turn costs a worker seconds, so changes are gathered for as long
+
+
+class CarouselMoves(BaseTrigger):
+    """Fires when jobs have ended or recalls got on, at once if nothing else is under way.
+
+    :param ref: back end and identity. :param groups: batches with jobs under way.
+    :param tag: of the run's recalls, or nothing when there are none.
+    :param recalls: what `BulkLake.recall_states` said of them at the last turn.
+    :param running: number of jobs that were under way.
+    :param releasing: files are being deleted whose room is waited for: fires after `PACE_S` at the latest.
+    :param patience: seconds to bear with systems that do not answer.
+    """
+
+    def __init__(
+        self,
+        ref: BackendRef,
+        groups: Sequence[str],
+        tag: str,
+        recalls: str,
+        running: int,
+        releasing: bool,
+        patience: float,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ref, self.groups, self.tag, self.recalls = ref, list(groups), tag, recalls
+        self.running, self.releasing, self.patience = running, releasing, patience
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        names = ("ref", "groups", "tag", "recalls", "running", "releasing", "patience")
+        return "triggers.carousel.CarouselMoves", {n: getattr(self, n) for n in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Poll together with all other runs of this back end, identity and lake."""
+        self._news, self._heard = asyncio.Event(), time.monotonic()
+        self._alive, self._state = dict.fromkeys(self.groups, -1), self.recalls
+        watching = [
+            asyncio.create_task(w) for w in (*map(self._watch_jobs, self.groups), self._watch_recalls())
+        ]
+        try:
+            yield await self._wait(time.monotonic())
+        finally:
+            for task in watching:
+                task.cancel()
+
+    async def _wait(self, began: float) -> TriggerEvent:
+        while True:
+            waited = time.monotonic() - began
+            if self._is_all_over() or (waited >= PACE_S and (self.releasing or self._has_moved())):
+                return TriggerEvent({"status": "moved"})
+            if time.monotonic() - self._heard > self.patience:
+                return TriggerEvent({"status": "silent", "message": "neither DIRAC nor Rucio answers"})
+            left = PACE_S - waited if waited < PACE_S else PACE_S
+            await asyncio.wait([asyncio.create_task(self._news.wait())], timeout=left)
+            self._news.clear()
+
+    def _has_moved(self) -> bool:
+        known = [n for n in self._alive.values() if n >= 0]
+        return self._state != self.recalls or (len(known) == len(self.groups) and sum(known) < self.running)
+
+    def _is_all_over(self) -> bool:
+        """Say whether nothing is left to wait for: no job, no recall on its way."""
+        return (
+            all(n == 0 for n in self._alive.values())
+            and "REPLICATING" not in self._state
+            and self._has_moved()
+        )
+
+    async def _watch_jobs(self, group: str) -> None:
+        connection = await BaseHook.aget_connection(self.ref["connection"])
+        backend = await asyncio.to_thread(backend_at, connection, self.ref)
+        identity = tuple(sorted(self.ref.items()))
+        poller = BulkPoller.shared(identity, backend.counts, poll_interval(connection))
+        async for answer in poller.answers(group):
+            if isinstance(answer, Exception):
+                self.log.warning("no news of the jobs: %s", answer)
+                continue
+            self._alive[group] = answer[JobState.QUEUED] + answer[JobState.RUNNING]
+            self._tell()
+
+    async def _watch_recalls(self) -> None:
+        if not self.tag:
+            return
+        connection = await BaseHook.aget_connection(LAKE_CONNECTION)
+        lake = BulkLake(RucioLake(RucioSettings.of(connection)))
+        poller = BulkPoller.shared("recalls", lake.recall_states, poll_interval(connection))
+        async for answer in poller.answers(self.tag):
+            if isinstance(answer, Exception):
+                self.log.warning("no news of the recalls: %s", answer)
+                continue
+            self._state = answer
+            self._tell()
+
+    def _tell(self) -> None:
+        self._heard = time.monotonic()
+        self._news.set()
+
+    async def on_kill(self) -> None:
+        """Cancel the jobs: a user has cleared, failed or ended the waiting task by hand."""
+        await cancel_batches(self, self.ref, self.groups)
