@@ -122,3 +122,74 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Production:
 def failed(report: Json) -> set[str]:
     """Give the names of the checks that failed."""
     return {check["name"] for check in report["checks"] if not check["passed"]}
+
+
+RAW: Json = {
+    "obs_id": 123,
+    "sb_id": 12,
+    "telescopes": [1, 2],
+    "files_per_telescope": 3,
+    "events": 2000,
+    "start_time": "2026-11-05T22:00:00",
+    "duration_s": 1200,
+    "ra_pnt_deg": 83.633,
+    "dec_pnt_deg": 22.5145,
+    "ra_obj_deg": 83.633,
+    "dec_obj_deg": 22.0145,
+    "target": "Crab (toy)",
+    "project": "PI-2026-001",
+    "site": "LaPalma",
+    "zenith_deg": 20,
+    "seed": 1,
+}
+REPROCESS: Json = {
+    "processor": "esap-fits",
+    "obs_id": 123,
+    "sb_id": 12,
+    "inputs": [f"obs_000123_tel{t:03d}_{c:02d}.fits.gz" for t in (1, 2) for c in range(3)],
+    "dl2": "dl2_000123.fits.gz",
+    "dl3": "dl3_000123.fits.gz",
+    "obs_index": "obs-index.fits.gz",
+    "hdu_index": "hdu-index.fits.gz",
+    "pointing": {"ra_deg": 83.633, "dec_deg": 22.5145},
+    "object": {"name": "Crab (toy)", "ra_deg": 83.633, "dec_deg": 22.0145},
+    "site": "LaPalma",
+    "start_time": "2026-11-05T22:00:00",
+    "stop_time": "2026-11-05T22:20:00",
+    "project": "PI-2026-001",
+    "campaign": "c1",
+    "software_version": "0.1.0",
+    "expected_files": 6,
+    "missing_files": [],
+}
+
+
+def dl3_helper(directory: Path, *arguments: str | Path) -> Any:
+    """Run one of `dl3_helpers.py`, and give the JSON that it prints."""
+    result = run([FITS_BIN / "python", HELPERS.with_name("dl3_helpers.py"), *arguments], directory)
+    assert result.code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def make_dl0(directory: Path, *observations: Json) -> list[Json]:
+    """Make raw files in a directory; give what the program said of each."""
+    (directory / "dl0.json").write_text(json.dumps({"observations": observations}))
+    result = esap_fits(directory, "make-dl0", "--config", "dl0.json", "--directory", directory)
+    assert result.code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def reprocess(directory: Path, config: Json) -> Result:
+    """Reprocess the raw files of a directory."""
+    (directory / "config.json").write_text(json.dumps(config))
+    return esap_fits(directory, "reprocess", "--config", "config.json")
+
+
+@pytest.fixture(scope="session")
+def observation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a reprocessed observation. Nothing may be written to it."""
+    directory = tmp_path_factory.mktemp("observation")
+    make_dl0(directory, RAW)
+    result = reprocess(directory, REPROCESS)
+    assert result.code == 0, result.stderr
+    return directory

@@ -67,7 +67,14 @@ def test_fail_once_and_always(tmp_path: Path) -> None:
     assert noop(tmp_path, config("fail_once"), 1).code == 1
     assert not (tmp_path / "hello.json").exists()
     assert noop(tmp_path, config("fail_once"), 2).code == 0
+    assert noop(tmp_path, config("fail_once", failing_attempts=3), 3).code == 1
+    assert noop(tmp_path, config("fail_once", failing_attempts=3), 4).code == 0
     assert noop(tmp_path, config("always_fail"), 5).code == 1
+
+
+def test_memory_is_held_and_let_go(tmp_path: Path) -> None:
+    assert noop(tmp_path, config("memory", memory_mb=20, duration_s=0)).code == 0
+    assert (tmp_path / "hello.json").exists()
 
 
 def test_corrupt_output_is_refused(tmp_path: Path) -> None:

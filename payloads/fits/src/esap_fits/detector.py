@@ -21,6 +21,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 POOL_GROWTH_FROM_TEV = 0.01
 CAMERA_DEG = 4.5
 TURN_ON = 3
+HADRON_SURVIVAL = 0.01  # stands for a cut between gammas and hadrons
 
 
 @dataclass(frozen=True)

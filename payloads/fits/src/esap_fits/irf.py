@@ -25,6 +25,7 @@ from pyirf.simulations import SimulatedEventsInfo
 from pyirf.spectral import IRFDOC_PROTON_SPECTRUM, PowerLaw, calculate_event_weights
 
 from . import CREATOR, reading
+from .detector import HADRON_SURVIVAL
 from .efficiency import energy_edges
 from .events import KEYWORDS, EventFile, Thrown, read_events
 from .plot import plot_irf
@@ -32,7 +33,6 @@ from .reading import PayloadError
 from .storing import FIXED_DATE, write_fits
 
 LOG = logging.getLogger(__name__)
-HADRON_SURVIVAL = 0.01  # stands for a cut between gammas and hadrons
 MIGRATION = np.geomspace(0.2, 5, 61)
 PSF_RADIUS = np.linspace(0, 1, 101) * u.deg
 POINTING = ("site", "array_layout", "model_version", "zenith_deg", "azimuth_deg", "systematic_uncertainty")

@@ -41,9 +41,13 @@ def read_json(path: Path) -> Any:
 
 def read_document(path: Path, keys: Mapping[str, Key]) -> dict[str, Any]:
     """Read a JSON object and fill in defaults; PayloadError lists every unknown, missing or wrong key."""
-    document = read_json(path)
+    return complete(read_json(path), keys, str(path))
+
+
+def complete(document: Any, keys: Mapping[str, Key], where: str) -> dict[str, Any]:
+    """Fill in the defaults of a JSON object that stands at `where`; PayloadError as of `read_document`."""
     if not isinstance(document, dict):
-        raise PayloadError(f"{path}: a JSON object is needed, this is {type(document).__name__}")
+        raise PayloadError(f"{where}: a JSON object is needed, this is {type(document).__name__}")
     problems = [f"{name} is unknown: allowed {', '.join(keys)}" for name in document if name not in keys]
     for name, key in keys.items():
         if name not in document and key.default is REQUIRED:
@@ -51,7 +55,7 @@ def read_document(path: Path, keys: Mapping[str, Key]) -> dict[str, Any]:
         elif name in document and not key.accepts(document[name]):
             problems.append(f"{name} = {json.dumps(document[name])[:80]}: allowed {key.allowed}")
     if problems:
-        raise PayloadError("\n".join(f"{path}: {problem}" for problem in problems))
+        raise PayloadError("\n".join(f"{where}: {problem}" for problem in problems))
     return {name: document.get(name, key.default) for name, key in keys.items()}
 
 
@@ -77,9 +81,20 @@ def integer(low: int, high: int, default: Any = REQUIRED) -> Key:
     return Key(words, lambda v: isinstance(v, int) and is_number(v, low, high), default)
 
 
-def choice(*values: str) -> Key:
+def choice(*values: str, default: Any = REQUIRED) -> Key:
     """Give the key of one of some words."""
-    return Key(" or ".join(values), lambda v: isinstance(v, str) and v in values)
+    return Key(" or ".join(values), lambda v: isinstance(v, str) and v in values, default)
+
+
+def text(longest: int = 60, default: Any = REQUIRED) -> Key:
+    """Give the key of a text that fits into a FITS header."""
+
+    def accepts(value: Any) -> bool:
+        return (
+            isinstance(value, str) and 0 < len(value) <= longest and value.isascii() and value.isprintable()
+        )
+
+    return Key(f"a text of 1 to {longest} printable ASCII characters", accepts, default)
 
 
 def rising(what: str, length: int | None = None, default: Any = REQUIRED, low: float = 0) -> Key:
@@ -108,7 +123,7 @@ def names(default: Any = REQUIRED) -> Key:
     return Key("a list of file names in the job's directory, each once", accepts, default)
 
 
-def date(default: str) -> Key:
+def date(default: Any = REQUIRED) -> Key:
     """Give the key of a UTC time as FITS writes it."""
     return Key("a UTC time like 2026-01-31T12:00:00", is_fits_date, default)
 
