@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -103,14 +102,6 @@ def _messages(entry: Any) -> Iterator[str]:
     yield str(entry.get("event", ""))
     for error in entry.get("error_detail") or ():
         yield f"{error.get('exc_type')}: {error.get('exc_value')}"
-
-
-_PROGRESS = re.compile(r"^jobs \d+ of \d+ done.*")
-
-
-def progress_of(lines: list[str]) -> str:
-    """Find the newest line about jobs in a log."""
-    return next((line for line in reversed(lines) if _PROGRESS.match(line)), "")
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[str, str]]:

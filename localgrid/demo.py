@@ -18,7 +18,7 @@ from rich.table import Table
 
 from esap_batch.products import scope_of
 from hooks.rucio_lake import RucioLake, RucioSettings
-from localgrid.airflow_api import ENDED, AirflowApi, changes, progress_of
+from localgrid.airflow_api import ENDED, AirflowApi, changes
 from localgrid.grid import Grid
 from localgrid.layout import PROJECT
 from localgrid.samples import prepare
@@ -65,10 +65,8 @@ def _say_what_runs(
 ) -> None:
     busy = [t for t in tasks.values() if t["state"] in ("running", "deferred", "up_for_retry")]
     for task in busy:
-        words = ""
-        if task["state"] == "deferred":
-            words = progress_of(api.log(dag_id, run_id, task["task_id"], task["try_number"]))
-        status.update(f"{task['task_id']}: {words or task['state']}")
+        told = api.xcom(dag_id, run_id, task["task_id"], "progress") or {"text": task["state"]}
+        status.update(f"{task['task_id']}: {told['text']}")
 
 
 def download(lake: RucioLake, dataset: str, target: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -171,6 +171,11 @@ class JobBackend(Protocol):
 
     def clean_up(self, group: str) -> None:
         """Free what the batch holds at the back end (sandboxes)."""
+
+
+def same_inputs(some: Iterable[InputFile], others: Iterable[InputFile]) -> bool:
+    """Compare files by what they are, wherever they lie."""
+    return {(i.lfn, i.adler32.lower()) for i in some} == {(i.lfn, i.adler32.lower()) for i in others}
 
 
 def group_name(dag_id: str, run_id: str, task_id: str) -> str:

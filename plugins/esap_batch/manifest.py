@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from esap_batch.jobs import InputFile
+from esap_batch.jobs import InputFile, JobSpec
 from esap_batch.products import ProductFile
 from esap_batch.provenance import BatchActivity
+from esap_batch.retries import Diagnosis
 
 MANIFEST_SCHEMA = 1
 
@@ -18,7 +19,7 @@ class Manifest:
     """Files, the validators' reports about them, and the activity that made them.
 
     `files` are in the order of the jobs, `validation` holds entries of the job reports as they are,
-    `failed` one sentence for each job that is missing.
+    `failed` one sentence for each job that is missing, `missing` the same as `missing_jobs` gives it.
     """
 
     activity: BatchActivity
@@ -26,6 +27,7 @@ class Manifest:
     files: tuple[ProductFile, ...]
     validation: tuple[Mapping[str, Any], ...]
     failed: tuple[str, ...] = ()
+    missing: tuple[Mapping[str, Any], ...] = ()
 
     def document(self) -> dict[str, Any]:
         return {"schema": MANIFEST_SCHEMA, **asdict(self)}
@@ -44,6 +46,16 @@ class Manifest:
             tuple(ProductFile(**f) for f in document["files"]),
             tuple(document["validation"]),
             tuple(document["failed"]),
+            tuple(document.get("missing", ())),
+        )
+
+    @classmethod
+    def joined(cls, manifests: Sequence[Manifest]) -> Manifest:
+        """Give the last manifest with the files and reports of those before it, when all make one product."""
+        return replace(
+            manifests[-1],
+            files=tuple(f for m in manifests for f in m.files),
+            validation=tuple(v for m in manifests for v in m.validation),
         )
 
     def as_inputs(self) -> list[InputFile]:
@@ -51,8 +63,27 @@ class Manifest:
         return [InputFile(f.name, f.lfn, f.size, f.adler32, f.pfn) for f in self.files]
 
 
+def missing_jobs(jobs: Iterable[JobSpec], failed: Iterable[Diagnosis]) -> list[dict[str, Any]]:
+    """Say of each job that is missing which files it owes, why, and what can be done."""
+    owed = {job.index: [o.lfn for o in job.outputs] for job in jobs}
+    return [
+        {
+            "job": d.index,
+            "files": owed[d.index],
+            "diagnosis": d.reason,
+            "message": d.message,
+            "action": d.action,
+        }
+        for d in failed
+    ]
+
+
 def build_manifest(
-    activity: BatchActivity, rse: str, reports: Sequence[Mapping[str, Any]], failed: Sequence[str]
+    activity: BatchActivity,
+    rse: str,
+    reports: Sequence[Mapping[str, Any]],
+    failed: Sequence[str],
+    missing: Sequence[Mapping[str, Any]] = (),
 ) -> Manifest:
     """Collect what the reports of the completed jobs say, in the order of the jobs."""
     ordered = sorted(reports, key=lambda r: int(r["index"]))
@@ -66,6 +97,7 @@ def build_manifest(
         tuple(_product_file(o) for r in ordered for o in r["outputs"]),
         tuple(v for r in ordered for v in r["validation"]),
         tuple(failed),
+        tuple(missing),
     )
 
 

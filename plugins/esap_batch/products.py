@@ -58,11 +58,16 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """A product dataset as it stands in the lake. `run` is `dag_id/run_id` of the run that made it."""
+    """A product dataset as it stands in the lake. `run` is `dag_id/run_id` of the run that made it.
+
+    Of a published one `missing` says how many of its `jobs` it lacks the outputs of.
+    """
 
     dataset: str
     run: str
     is_published: bool
+    missing: int = 0
+    jobs: int = 0
 
     @property
     def generation(self) -> int:
@@ -80,11 +85,13 @@ class ClaimAction(StrEnum):
 
 @dataclass(frozen=True)
 class ClaimDecision:
-    """What to do, with which dataset, and whose run made it."""
+    """What to do, with which dataset, whose run made it, and how many of its jobs are missing in it."""
 
     action: ClaimAction
     dataset: str
     run: str = ""
+    missing: int = 0
+    jobs: int = 0
 
 
 def newest_open(claims: Iterable[Claim]) -> Claim | None:
@@ -106,15 +113,57 @@ def decide_claim(
     if own:
         newest = own[-1]
         action = ClaimAction.USE if newest.is_published else ClaimAction.CONTINUE
-        return ClaimDecision(action, newest.dataset, newest.run)
+        return ClaimDecision(action, newest.dataset, newest.run, newest.missing, newest.jobs)
     published = [c for c in known if c.is_published]
     if published and not force:
-        return ClaimDecision(ClaimAction.USE, published[-1].dataset, published[-1].run)
+        last = published[-1]
+        return ClaimDecision(ClaimAction.USE, last.dataset, last.run, last.missing, last.jobs)
     standing = newest_open(known)
     if standing and holder is RunState.ALIVE and not force:
         return ClaimDecision(ClaimAction.WAIT, standing.dataset, standing.run)
     following = known[-1].generation + 1 if known else 1
     return ClaimDecision(ClaimAction.CREATE, generation_name(base, following))
+
+
+def own_claims(claims: Iterable[Claim], run: str) -> list[Claim]:
+    """Give the generations that a run has made, the oldest first: more than one after a partial product."""
+    return sorted((c for c in claims if c.run == run), key=lambda c: c.generation)
+
+
+def is_complete(claims: Iterable[Claim], run: str) -> bool:
+    """Say whether a run has published all that it was asked for."""
+    own = own_claims(claims, run)
+    return bool(own) and own[-1].is_published and not own[-1].missing
+
+
+def next_generation(claims: Iterable[Claim]) -> str:
+    """Name the dataset that comes after all that there are of a product."""
+    newest = max(claims, key=lambda c: c.generation)
+    return generation_name(base_of(newest.dataset), newest.generation + 1)
+
+
+def base_of(dataset: str) -> str:
+    """Give a dataset's LFN without its generation; ValueError when it has none."""
+    return dataset.removesuffix(f"-g{generation_of(dataset)}")
+
+
+def incomplete(dataset: str, run: str, missing: int, jobs: int) -> str:
+    """Say what a partial product lacks and how to get it."""
+    return (
+        f"{missing} of {jobs} jobs are missing in {dataset}. To complete it, clear the task that awaits the "
+        f"jobs, with all that follows it, in run {run}: finished jobs are not repeated."
+    )
+
+
+def claim_metadata(steering: Mapping[str, Any], run: str) -> dict[str, Any]:
+    """Describe a claim: whose it is and what for."""
+    return {
+        "esap_run": run,
+        "esap_owner": steering["owner"],
+        "esap_workflow": steering["workflow"],
+        "esap_fingerprint": steering["fingerprint"],
+        "esap_state": "claimed",
+    }
 
 
 @dataclass(frozen=True)

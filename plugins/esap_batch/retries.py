@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from esap_batch.jobs import Attempt, JobState
+from esap_batch.facilities import Facility
+from esap_batch.jobs import Attempt, JobState, Limits
 
 # Running the same thing again cannot help: reasons of the runner's report (docs/runner.md).
 FINAL_REASONS = frozenset({"BAD_DESCRIPTION", "SOFTWARE_MISSING", "INPUT_MISSING", "INPUT_CORRUPT"})
+
+# What a job ran out of: the reason, the member of `Limits`, the facility's maximum, and its name and unit.
+DIMENSIONS: Mapping[str, tuple[str, str, str]] = {
+    "MEMORY_LIMIT": ("memory_mb", "max_memory_mb", "MB of memory"),
+    "TIME_LIMIT": ("wall_time_s", "max_wall_time_s", "s of wall time"),
+    "DISK_LIMIT": ("disk_mb", "max_disk_mb", "MB of scratch disk"),
+}
 
 ACTIONS: Mapping[str, str] = {
     "BAD_DESCRIPTION": "this is a fault of the workflow: tell its maintainers",
@@ -28,13 +36,14 @@ ACTIONS: Mapping[str, str] = {
     "CANCELLED": "clear this task to submit it again",
     "OUTPUT_INVALID": "read the payload's log below",
     "OUTPUT_LOST": "the job ended well but its output is not on the storage element any more",
+    "INPUT_CHANGED": "the job ended well but with other inputs; clear this task to submit it again",
     "LOST": "the back end has lost the job; clear this task to submit it again",
 }
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why one job failed, and what its user can do."""
+    """Why one job failed, and what its user can do; `advice` where that is not the same for all such jobs."""
 
     index: int
     attempt: int
@@ -42,24 +51,31 @@ class Diagnosis:
     reason: str
     message: str
     log_tail: tuple[str, ...] = ()
+    advice: str = ""
 
     @property
     def action(self) -> str:
-        return ACTIONS.get(self.reason, "read the job's log")
+        return self.advice or ACTIONS.get(self.reason, "read the job's log")
 
     def __str__(self) -> str:
         where = f"job {self.index} (attempt {self.attempt}, id {self.job_id})"
-        return f"{where}: DIAGNOSIS {self.reason}: {self.message} ACTION {self.action}"
+        return f"{where}: DIAGNOSIS {self.reason}: {self.message.rstrip('.')}. ACTION {self.action}"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`done` and `failed` are final, `resubmit` maps job index to the attempt to submit now."""
+    """`done` and `failed` are final, `resubmit` maps job index to the attempt to submit now.
+
+    `limits` are those under which jobs are to be submitted again, where they are not the batch's own;
+    `again` says of each job that is submitted again why.
+    """
 
     done: Mapping[int, Attempt]
     failed: tuple[Diagnosis, ...]
     resubmit: Mapping[int, int]
     failures_exceeded: bool
+    limits: Mapping[int, Limits] = field(default_factory=dict)
+    again: tuple[Diagnosis, ...] = ()
 
     @property
     def is_final(self) -> bool:
@@ -100,31 +116,91 @@ def diagnose(attempt: Attempt, report: Mapping[str, Any] | None) -> Diagnosis:
     )
 
 
+def known_attempts(attempts: Iterable[Attempt], kept: Mapping[str, Mapping[str, Any]]) -> list[Attempt]:
+    """Add the finished jobs that only their kept reports know: a back end forgets its jobs after a while."""
+    known = {a.job_id: a for a in attempts}
+    for job_id, report in kept.items():
+        forgotten = job_id not in known or known[job_id].state is JobState.LOST
+        if report["reason"] == "OK" and forgotten:
+            known[job_id] = Attempt(job_id, int(report["index"]), int(report["attempt"]), JobState.DONE)
+    return list(known.values())
+
+
+def limits_of(reports: Iterable[Mapping[str, Any]]) -> dict[int, Limits]:
+    """Give per job index the limits that its newest attempt with a report ran under."""
+    newest = sorted((r for r in reports if r.get("limits")), key=lambda r: int(r["attempt"]))
+    return {int(r["index"]): Limits(**r["limits"]) for r in newest}
+
+
+def raised(limits: Limits, reason: str, facility: Facility, factor: float) -> Limits:
+    """Give more of what a job ran out of, at most what the facility gives; the same limits at its maximum."""
+    if reason not in DIMENSIONS:
+        return limits
+    name, maximum, _ = DIMENSIONS[reason]
+    most, now = getattr(facility.limits, maximum), getattr(limits, name)
+    return replace(limits, **{name: max(now, min(most, round(now * factor)))})
+
+
 def decide(
     count: int,
     attempts: Sequence[Attempt],
     diagnoses: Mapping[int, Diagnosis],
     attempt_limit: int,
     allowed_failures: int,
+    *,
+    before: int = 0,
+    limits: Mapping[int, Limits] | None = None,
+    facility: Facility | None = None,
+    factor: float = 2.0,
 ) -> Decision:
     """Decide over a batch of `count` jobs, none of which is queued or running.
 
     `diagnoses` are of the jobs that are not well, whatever their state says; an index without any attempt
-    was never submitted, or lost. `attempt_limit` is the highest attempt number allowed.
+    was never submitted, or lost. `attempt_limit` is the highest attempt number allowed. Attempts up to number
+    `before` were made before a user asked for another go: what stopped them may have been mended.
+    `limits` are what the jobs had. With `facility`, a job that ran out of something gets `factor` times as
+    much of it, up to the facility's maximum; a job that had the maximum has failed for good.
     """
     latest = latest_attempts(attempts)
     newest = {a.index: a.attempt for a in sorted(attempts, key=lambda a: a.attempt)}
     done = {i: a for i, a in latest.items() if a.state is JobState.DONE and i not in diagnoses}
     resubmit: dict[int, int] = {}
-    failed = []
+    more: dict[int, Limits] = {}
+    failed, again = [], []
     for index in range(count):
         if index in done:
             continue
-        last = newest.get(index, 0)
-        unknown = Diagnosis(index, last, "none", "LOST", "the back end does not know it.")
-        found = diagnoses.get(index) or unknown
-        if last < attempt_limit and found.reason not in FINAL_REASONS:
+        last, had = newest.get(index, 0), (limits or {}).get(index)
+        found = diagnoses.get(index) or _unknown(index, last)
+        given = raised(had, found.reason, facility, factor) if had and facility else had
+        hopeless = found.reason in FINAL_REASONS
+        if facility and had and given == had and found.reason in DIMENSIONS:
+            hopeless, found = True, replace(found, advice=_at_maximum(found.reason, had, facility))
+        if last < attempt_limit and (not hopeless or last <= before):
             resubmit[index] = last + 1
+            more |= {index: given} if given else {}
+            again.append(replace(found, advice=_next_try(last + 1, found.reason, had, given)))
         else:
             failed.append(found)
-    return Decision(done, tuple(failed), resubmit, failures_exceeded=len(failed) > allowed_failures)
+    exceeded = len(failed) > allowed_failures
+    return Decision(done, tuple(failed), resubmit, exceeded, more, tuple(again))
+
+
+def _unknown(index: int, attempt: int) -> Diagnosis:
+    return Diagnosis(index, attempt, "none", "LOST", "the back end does not know it.")
+
+
+def _at_maximum(reason: str, had: Limits, facility: Facility) -> str:
+    name, _, unit = DIMENSIONS[reason]
+    return (
+        f"{getattr(had, name)} {unit} is the most that {facility.title} gives a job: "
+        "choose another facility or split the work into more jobs"
+    )
+
+
+def _next_try(attempt: int, reason: str, had: Limits | None, given: Limits | None) -> str:
+    text = f"it is submitted again as attempt {attempt}"
+    if had is None or given is None or given == had:
+        return text
+    name, _, unit = DIMENSIONS[reason]
+    return f"{text}, with {getattr(given, name)} {unit} instead of {getattr(had, name)}"

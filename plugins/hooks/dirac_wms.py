@@ -24,7 +24,7 @@ from airflow.sdk.bases.hook import BaseHook
 
 from esap_batch.jobs import Attempt, Batch, JobState, job_name, parse_job_name
 from esap_batch.retries import duplicates
-from hooks.errors import BackendRefused, BackendUnavailable
+from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -37,6 +37,7 @@ POSTS_IN_FLIGHT = 4
 SANDBOXES_IN_FLIGHT = 16
 ROWS_PER_PAGE = 10_000  # DiracX's own limit on a search
 SERVER_FAULT = 500
+NO_RIGHTS, TOO_EARLY = (401, 403), (408, 429)  # HTTP answers that never heal, and that do
 OVERHEAD_S = 600  # for sandboxes, inputs, validation and upload: the runner itself limits the payload
 
 # DIRAC's job state machine. A status that is not here counts as running: it may still change, and it must
@@ -68,6 +69,12 @@ _SAFE = re.compile(r"^[A-Za-z0-9 _./:@+=,|-]*$")
 def state_of(status: str) -> JobState:
     """Map DIRAC's job status; anything unknown is not final."""
     return STATES.get(status, JobState.RUNNING)
+
+
+def _kind_of(status: int) -> type[BackendUnavailable | BackendRefused]:
+    if status >= SERVER_FAULT or status in TOO_EARLY:
+        return BackendUnavailable
+    return RefusedForGood if status in NO_RIGHTS else BackendRefused
 
 
 def jdl(batch: Batch, index: int, attempt: int, wall_time_s: int, sandbox: str) -> str:
@@ -104,7 +111,7 @@ class DiracSettings:
         extra = connection.extra_dejson
         credentials = Path(extra["credentials_dir"]) / f"{user}.json"
         if not credentials.is_file():
-            raise BackendRefused(SYSTEM, str(connection.host), f"no credentials of DIRAC user {user!r} here")
+            raise RefusedForGood(SYSTEM, str(connection.host), f"no credentials of DIRAC user {user!r} here")
         return cls(str(connection.host), credentials)
 
 
@@ -145,7 +152,7 @@ class DiracWms:
         try:
             yield
         except HttpResponseError as error:
-            kind = BackendUnavailable if (error.status_code or 0) >= SERVER_FAULT else BackendRefused
+            kind = _kind_of(error.status_code or 0)
             raise kind(SYSTEM, self.settings.url, f"{error.status_code} {error.message}") from error
         except (AzureError, httpx2.HTTPError, OSError) as error:
             raise BackendUnavailable(SYSTEM, self.settings.url, error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 
 class BackendUnavailable(AirflowException):
@@ -22,3 +22,7 @@ class BackendRefused(AirflowException):
     def __init__(self, system: str, url: str, cause: object) -> None:
         super().__init__(f"{system} at {url} refuses: {cause}")
         self.system = system
+
+
+class RefusedForGood(BackendRefused, AirflowFailException):
+    """It is a matter of rights or settings: the task fails without another try."""

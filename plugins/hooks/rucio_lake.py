@@ -10,18 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.bases.hook import BaseHook
 
 from esap_batch.products import Claim, ProductFile, generation_of, scope_of
-from hooks.errors import BackendRefused, BackendUnavailable
+from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
     from rucio.client import Client
 
 SYSTEM = "Rucio"
+BULK_ADDRESSES = 25  # LFNs a call: they go into the URL, of which common servers take 4 kB
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,11 @@ class RucioLake:
         )
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def asking(self) -> Iterator[None]:
         """Turn the client library's many errors into the two kinds that callers tell apart."""
         import requests
         from rucio.common.exception import (
+            AccessDenied,
             CannotAuthenticate,
             DatabaseException,
             RucioException,
@@ -87,8 +90,8 @@ class RucioLake:
             yield
         except (ServerConnectionException, ServiceUnavailable, DatabaseException) as error:
             raise BackendUnavailable(SYSTEM, self.settings.url, error) from error
-        except CannotAuthenticate as error:
-            raise BackendRefused(SYSTEM, self.settings.url, error) from error
+        except (CannotAuthenticate, AccessDenied) as error:
+            raise RefusedForGood(SYSTEM, self.settings.url, error) from error
         except RucioException as error:
             # Without a code of its own it is what the client makes of an answer that is not Rucio's.
             kind = BackendUnavailable if type(error) is RucioException else BackendRefused
@@ -99,20 +102,21 @@ class RucioLake:
     def claims(self, base: str) -> list[Claim]:
         """List the generations of a product."""
         scope = scope_of(base)
-        with self._asking():
+        with self.asking():
             names = list(self.client.list_dids(scope, {"name": f"{base}-g*"}, did_type="dataset"))
             return [self._claim(scope, name) for name in sorted(names, key=generation_of)]
 
     def _claim(self, scope: str, name: str) -> Claim:
         is_open = bool(self.client.get_did(scope, name)["open"])
         meta = self.client.get_metadata(scope, name, plugin="JSON")
-        return Claim(name, str(meta.get("esap_run", "")), is_published=not is_open)
+        counts = int(meta.get("esap_missing_jobs", 0)), int(meta.get("esap_jobs", 0))
+        return Claim(name, str(meta.get("esap_run", "")), not is_open, *counts)
 
     def claim(self, dataset: str, metadata: Mapping[str, Any]) -> bool:
         """Create a product's dataset with its metadata in one transaction; False when it is there already."""
         from rucio.common.exception import DataIdentifierAlreadyExists
 
-        with self._asking():
+        with self.asking():
             try:
                 self.client.add_dataset(scope_of(dataset), dataset, meta=dict(metadata))
             except DataIdentifierAlreadyExists:
@@ -120,34 +124,36 @@ class RucioLake:
         return True
 
     def pfns(self, rse: str, lfns: Sequence[str]) -> dict[str, str]:
-        """Give the PFN of each LFN at an RSE in one call."""
+        """Give the PFN of each LFN at an RSE; one call for every `BULK_ADDRESSES` of them."""
         dids = [f"{scope_of(lfn)}:{lfn}" for lfn in lfns]
-        with self._asking():
-            known = self.client.lfns2pfns(rse, dids, operation="write") if dids else {}
+        known: dict[str, str] = {}
+        with self.asking():
+            for some in in_chunks(dids, BULK_ADDRESSES):
+                known |= self.client.lfns2pfns(rse, list(some), operation="write")
         return {lfn: str(known[did]) for lfn, did in zip(lfns, dids, strict=True)}
 
     def is_published(self, dataset: str) -> bool:
-        with self._asking():
+        with self.asking():
             return not self.client.get_did(scope_of(dataset), dataset)["open"]
 
     def metadata(self, lfn: str) -> dict[str, Any]:
-        with self._asking():
+        with self.asking():
             return dict(self.client.get_metadata(scope_of(lfn), lfn, plugin="JSON"))
 
     def files(self, dataset: str) -> list[dict[str, Any]]:
         """List a dataset's files with `name`, `bytes` and `adler32`."""
-        with self._asking():
+        with self.asking():
             return [dict(f) for f in self.client.list_files(scope_of(dataset), dataset)]
 
     def set_metadata(self, lfn: str, metadata: Mapping[str, Any]) -> None:
-        with self._asking():
+        with self.asking():
             self.client.set_metadata_bulk(scope_of(lfn), lfn, dict(metadata))
 
     def add_files(self, dataset: str, rse: str, files: Sequence[ProductFile]) -> None:
         """Register files that lie at `rse` and attach them; what an earlier try did is kept."""
         scope = scope_of(dataset)
         dids = [{"scope": scope, "name": f.lfn} for f in files]
-        with self._asking():
+        with self.asking():
             known = {str(r["name"]): r for r in self.client.list_replicas(dids)}
             self._refuse_others(files, known)
             new = [f for f in files if rse not in known.get(f.lfn, {}).get("rses", {})]
@@ -162,7 +168,7 @@ class RucioLake:
         for file in files:
             standing = known.get(file.lfn)
             if standing and standing["adler32"] != file.adler32:
-                raise BackendRefused(
+                raise RefusedForGood(
                     SYSTEM,
                     self.settings.url,
                     f"{file.lfn} is known with adler32 {standing['adler32']}, this one has {file.adler32}",
@@ -173,7 +179,7 @@ class RucioLake:
         from rucio.common.exception import DuplicateRule
 
         scope = scope_of(dataset)
-        with self._asking():
+        with self.asking():
             try:
                 rules = self.client.add_replication_rule(
                     [{"scope": scope, "name": dataset}], 1, rse, grouping="DATASET", **options
@@ -184,20 +190,20 @@ class RucioLake:
 
     def rules(self, dataset: str) -> dict[str, str]:
         """Give the rules of a dataset by RSE expression."""
-        with self._asking():
+        with self.asking():
             standing = self.client.list_did_rules(scope_of(dataset), dataset)
             return {str(r["rse_expression"]): str(r["id"]) for r in standing}
 
     def rule(self, rule_id: str) -> dict[str, Any]:
         """Give a rule's `state`, lock counts and `error`."""
-        with self._asking():
+        with self.asking():
             return dict(self.client.get_replication_rule(rule_id))
 
     def close(self, dataset: str) -> None:
         """Publish: from now on the dataset is complete for every reader."""
         from rucio.common.exception import UnsupportedOperation
 
-        with self._asking():
+        with self.asking():
             try:
                 self.client.set_status(scope_of(dataset), dataset, open=False)
             except UnsupportedOperation:
@@ -206,7 +212,7 @@ class RucioLake:
 
     def find(self, scope: str, filters: Mapping[str, Any]) -> list[str]:
         """List the datasets of a scope that match metadata filters."""
-        with self._asking():
+        with self.asking():
             return sorted(self.client.list_dids(scope, dict(filters), did_type="dataset"))
 
 
@@ -218,6 +224,12 @@ def _replica(scope: str, file: ProductFile) -> dict[str, Any]:
         "adler32": file.adler32,
         "meta": {},
     }
+
+
+def in_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut a list into pieces of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def dump(document: Mapping[str, Any] | Iterable[Any]) -> bytes:

@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from hooks.errors import BackendRefused
+from hooks.errors import RefusedForGood
 
 CHUNK = 1 << 20
 
@@ -68,6 +68,32 @@ class StorageElement:
         new.parent.mkdir(parents=True, exist_ok=True)
         old.replace(new)
 
+    def delete(self, pfns: Iterable[str]) -> int:
+        """Delete files, and what broken uploads of them have left; give how many were there."""
+        names: dict[Path, set[str]] = {}
+        for path in map(local_path, pfns):
+            names.setdefault(path.parent, set()).add(path.name)
+        gone = [
+            entry
+            for folder, known in names.items()
+            for entry in (folder.iterdir() if folder.is_dir() else ())
+            if entry.name in known or _part_of(entry.name) in known
+        ]
+        for entry in gone:
+            entry.unlink(missing_ok=True)
+        return len(gone)
+
+    def folders(self, pfn: str) -> dict[str, float]:
+        """Give the PFN of each folder directly below, with the time (Unix) of the newest change in it."""
+        path = local_path(pfn)
+        found = [p for p in sorted(path.iterdir()) if p.is_dir()] if path.is_dir() else []
+        return {f"{pfn.rstrip('/')}/{quote(p.name)}": _newest(p) for p in found}
+
+    def newest(self, pfn: str) -> float | None:
+        """Give the time (Unix) of the newest change in a folder; None when there is none."""
+        path = local_path(pfn)
+        return _newest(path) if path.is_dir() else None
+
     def delete_tree(self, pfn: str) -> int:
         """Delete a directory with all below it; give the number of files that were there."""
         path = local_path(pfn)
@@ -78,9 +104,18 @@ class StorageElement:
         return count
 
 
+def _part_of(name: str) -> str:
+    """Give the file that the runner was uploading under this temporary name; no name for any other file."""
+    return name[1:].rpartition("~")[0] if name.startswith(".") and name.endswith(".part") else ""
+
+
+def _newest(folder: Path) -> float:
+    return max(p.stat().st_mtime for p in (folder, *folder.rglob("*")))
+
+
 def local_path(pfn: str) -> Path:
-    """Give the path of a `file://` PFN; BackendRefused for another scheme."""
+    """Give the path of a `file://` PFN; RefusedForGood for another scheme."""
     url = urlsplit(pfn)
     if url.scheme != "file":
-        raise BackendRefused("The storage element", pfn, f"scheme {url.scheme!r} is not served, only file")
+        raise RefusedForGood("The storage element", pfn, f"scheme {url.scheme!r} is not served, only file")
     return Path(unquote(url.path))

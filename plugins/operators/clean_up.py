@@ -1,4 +1,4 @@
-"""Leaves nothing behind, however a run has ended."""
+"""Leaves nothing behind that nobody needs, however a run has ended."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from esap_batch.jobs import group_name
-from esap_batch.products import work_lfn
-from operators.site import Site, owner_of
+from esap_batch.jobs import JobState, group_name
+from esap_batch.products import base_of, is_complete, own_claims, work_lfn
+from esap_batch.retries import known_attempts, latest_attempts
+from operators.reports import all_reports, keep_reports, kept_reports
+from operators.results import result_of
+from operators.site import Site, owner_of, run_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 class CleanUp(BaseOperator):
-    """Kills jobs that still run, lets go of sandboxes, deletes transient files and unverified outputs.
+    """Kills jobs that still run, lets go of sandboxes, deletes transient files and unfinished outputs.
 
-    What has been verified but could not be ingested stays, so that clearing the ingest goes on with it.
-    It asks the run's other tasks for what they left instead of being handed it: any of them may be missing.
+    After a complete product all work files go. Else what finished jobs have made stays, with the reports of
+    all jobs, so that clearing the task that awaits them runs again only what is missing; the DAG
+    `housekeeping` deletes it when nobody has come back for it. It asks the run's other tasks for what they
+    left instead of being handed it: any of them may be missing.
 
     :param facility: id of the task that chose the facility.
     :param steps: ids of the tasks that submit jobs.
@@ -44,24 +49,32 @@ class CleanUp(BaseOperator):
             self._clean(context, Site.of(chosen["facility"], owner_of(context)))
 
     def _clean(self, context: Context, site: Site) -> None:
-        run = context["dag_run"]
-        groups = [group_name(run.dag_id, run.run_id, step) for step in self.steps]
-        for group in groups:
+        run, dataset = context["dag_run"], context["ti"].xcom_pull(task_ids=self.claim)["dataset"]
+        claims = own_claims(site.lake.claims(base_of(dataset)), run_key(context))
+        for step in self.steps:
+            group = group_name(run.dag_id, run.run_id, step)
             site.backend.cancel(group)
+            if is_complete(claims, run_key(context)):
+                deleted = site.storage.delete_tree(next(iter(site.pfns([work_lfn(group)]).values())))
+            else:
+                deleted = self._trim(site, group, [c.dataset for c in claims if c.is_published])
             site.backend.clean_up(group)
-            states = sorted(site.backend.counts([group])[group].items())
-            told = ", ".join(f"{n} {state.lower()}" for state, n in states) or "never submitted"
-            self.log.info("batch %s: jobs %s; sandboxes let go", group, told)
-        for lfn, pfn in site.pfns(self._disposable(context, site, groups)).items():
-            self.log.info("%s: %d files deleted", lfn, site.storage.delete_tree(pfn))
+            told = _told(site, group)
+            self.log.info("batch %s: jobs %s; %d files deleted; sandboxes let go", group, told, deleted)
+        if result_of(context, self.verify) and not any(c.is_published for c in claims):
+            self.log.warning("verified but not ingested: clear the ingest to go on")
 
-    def _disposable(self, context: Context, site: Site, groups: Sequence[str]) -> list[str]:
-        product = context["ti"].xcom_pull(task_ids=self.claim)
-        verdict = context["ti"].xcom_pull(task_ids=self.verify)
-        work = [work_lfn(group) for group in groups]
-        if site.lake.is_published(product["dataset"]):
-            return work
-        if not verdict:
-            return [*work, product["dataset"]]
-        self.log.warning("verified but not ingested: all files stay; clear the ingest to go on")
-        return []
+    def _trim(self, site: Site, group: str, published: Sequence[str]) -> int:
+        """Keep what finished jobs have made, and all reports; delete the outputs of the other jobs."""
+        kept = kept_reports(site, group)
+        attempts = known_attempts(site.backend.attempts(group), kept)
+        keep_reports(site, group, attempts, all_reports(site, attempts, kept))
+        finished = {i for i, a in latest_attempts(attempts).items() if a.state is JobState.DONE}
+        in_lake = {f["name"] for dataset in published for f in site.lake.files(dataset)}
+        owed = [o for job in site.jobs(group) if job.index not in finished for o in job.outputs]
+        return site.storage.delete(o.pfn for o in owed if o.lfn not in in_lake)
+
+
+def _told(site: Site, group: str) -> str:
+    states = sorted(site.backend.counts([group])[group].items())
+    return ", ".join(f"{n} {state.lower()}" for state, n in states) or "never submitted"

@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.triggers.external_task import DagStateTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import DownstreamTasksSkipped
-from airflow.utils.state import DagRunState
 
-from esap_batch.products import ClaimAction, ClaimDecision, RunState, decide_claim, newest_open
+from esap_batch.products import (
+    ClaimAction,
+    ClaimDecision,
+    claim_metadata,
+    decide_claim,
+    incomplete,
+    newest_open,
+)
 from hooks.rucio_lake import RucioLake
 from hooks.settings import LAKE_CONNECTION
+from operators.progress import tell
+from operators.runs import ENDED, run_state
 from operators.site import run_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-ENDED = (DagRunState.SUCCESS, DagRunState.FAILED)
 
 
 class ClaimProduct(BaseOperator):
@@ -29,7 +35,8 @@ class ClaimProduct(BaseOperator):
     :param steering: what `ValidateRequest` gives.
     :param force: make a new generation of the product even if one is there.
     :returns: `{"dataset", "production_id", "made_by", "state"}`; `made_by` is the run that makes or made it,
-        `state` is claimed or published.
+        `state` is claimed or published; of a published one also `missing` and `jobs`: of how many of its jobs
+        the outputs are not in it.
     """
 
     template_fields = ("steering",)
@@ -54,7 +61,7 @@ class ClaimProduct(BaseOperator):
                 case ClaimAction.USE:
                     self._end_with(context, decision)
                 case ClaimAction.WAIT:
-                    self._wait_for(decision)
+                    self._wait_for(context, decision)
                 case ClaimAction.CREATE if not lake.claim(decision.dataset, self._metadata(context)):
                     self.log.info("another run was faster with %s, looking again", decision.dataset)
                 case _:
@@ -65,28 +72,26 @@ class ClaimProduct(BaseOperator):
         run = run_key(context)
         claims = lake.claims(base)
         standing = newest_open(claims)
-        holder = _run_state(context, standing.run) if standing and standing.run != run else None
+        holder = run_state(context, standing.run) if standing and standing.run != run else None
         force = bool(self.steering["request"].get("force"))
         return decide_claim(base, claims, run, holder, force=force)
 
     def _metadata(self, context: Context) -> dict[str, Any]:
-        return {
-            "esap_run": run_key(context),
-            "esap_owner": self.steering["owner"],
-            "esap_workflow": self.steering["workflow"],
-            "esap_fingerprint": self.steering["fingerprint"],
-            "esap_state": "claimed",
-        }
+        return claim_metadata(self.steering, run_key(context))
 
     def _end_with(self, context: Context, decision: ClaimDecision) -> None:
+        counts = {"missing": decision.missing, "jobs": decision.jobs}
         product = _product(decision.dataset, decision.run, "published")
         self.log.info("this product is there already: %s, made by %s", decision.dataset, decision.run)
-        context["ti"].xcom_push("return_value", product)
+        if decision.missing:
+            self.log.warning("%s", incomplete(decision.dataset, decision.run, **counts))
+        context["ti"].xcom_push("return_value", {**product, **counts})
         following = context["task"].get_direct_relatives(upstream=False)
         raise DownstreamTasksSkipped(tasks=[t.task_id for t in following if not t.is_teardown])
 
-    def _wait_for(self, decision: ClaimDecision) -> None:
+    def _wait_for(self, context: Context, decision: ClaimDecision) -> None:
         self.log.info("run %s makes %s: waiting for it", decision.run, decision.dataset)
+        tell(context, {"text": f"waits for run {decision.run}, which makes the same product"})
         dag_id, run_id = decision.run.split("/", 1)
         trigger = DagStateTrigger(dag_id=dag_id, run_ids=[run_id], states=list(ENDED), poll_interval=2.0)
         self.defer(trigger=trigger, method_name="resume")
@@ -95,12 +100,3 @@ class ClaimProduct(BaseOperator):
 def _product(dataset: str, run: str, state: str) -> dict[str, str]:
     name = dataset.rsplit("/", 1)[-1]
     return {"dataset": dataset, "production_id": name, "made_by": run, "state": state}
-
-
-def _run_state(context: Context, run: str) -> RunState:
-    dag_id, _, run_id = run.partition("/")
-    counted = context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id])
-    if not counted:
-        return RunState.ENDED
-    state = context["ti"].get_dagrun_state(dag_id, run_id)
-    return RunState.ENDED if state in ENDED else RunState.ALIVE

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, TaskInstanceState
 from airflow.sdk.exceptions import AirflowFailException
 
+from esap_batch.products import incomplete
+from operators.results import result_of, task_states
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -18,7 +21,8 @@ class ReportEnd(BaseOperator):
     and would call a run whose last task is skipped a success.
 
     :param claim: id of the task that claimed the product. :param ingest: id of the task that published it.
-    :returns: `{"outcome": "published" | "found", "product": {"dataset", "production_id", "made_by", ...}}`.
+    :returns: `{"outcome": "published" | "found", "product": {"dataset", "production_id", "made_by", ...},
+        "missing": number of jobs that it lacks}`, and of a partial product `note`: how to complete it.
     """
 
     def __init__(self, *, claim: str, ingest: str, **kwargs: Any) -> None:
@@ -27,15 +31,22 @@ class ReportEnd(BaseOperator):
         self.ingest = ingest
 
     def execute(self, context: Context) -> dict[str, Any]:
-        run, ti = context["dag_run"], context["ti"]
-        claimed, made = ti.xcom_pull(task_ids=self.claim), ti.xcom_pull(task_ids=self.ingest)
+        claimed, made = context["ti"].xcom_pull(task_ids=self.claim), result_of(context, self.ingest)
         if made:
-            return {"outcome": "published", "product": made}
+            return self._told("published", made)
         if claimed and claimed["state"] == "published":
-            return {"outcome": "found", "product": claimed}
-        states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
+            return self._told("found", claimed)
+        states = task_states(context)
         if states.get(self.ingest) == TaskInstanceState.SKIPPED:
             raise AirflowFailException("The run was cancelled: it has made no product.")
         failed = sorted(task for task, state in states.items() if state == TaskInstanceState.FAILED)
         where = f": see the log of {', '.join(failed)}" if failed else ""
         raise AirflowFailException(f"The run has made no product{where}.")
+
+    def _told(self, outcome: str, product: dict[str, Any]) -> dict[str, Any]:
+        missing = product.get("missing", 0)
+        told = {"outcome": outcome, "product": product, "missing": missing}
+        if missing:
+            told["note"] = incomplete(product["dataset"], product["made_by"], missing, product["jobs"])
+            self.log.warning("%s", told["note"])
+        return told

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from esap_batch.campaigns import campaign_of
 from esap_batch.facilities import Facility, load_facilities
 from esap_batch.identity import Identity, load_identities
-from esap_batch.jobs import Batch, JobBackend, JobSpec
+from esap_batch.jobs import Batch, InputFile, JobBackend, JobSpec, OutputSpec
 from esap_batch.manifest import Manifest
 from esap_batch.products import work_lfn
 from hooks.backends import BackendRef, open_backend
@@ -23,10 +24,14 @@ from hooks.storage_element import StorageElement
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+AnyFile = TypeVar("AnyFile", InputFile, OutputSpec)
+
 
 def owner_of(context: Context) -> str | None:
-    """Name the user who triggered the run: never a field of its conf."""
-    return context["dag_run"].triggering_user_name
+    """Name the user whose run it is: a campaign's owner, else who triggered it; never a field of its conf."""
+    run = context["dag_run"]
+    campaign = campaign_of(config_dir(), run.dag_id)
+    return campaign.owner if campaign else run.triggering_user_name
 
 
 def run_key(context: Context) -> str:
@@ -81,11 +86,18 @@ class Site:
         return self.lake.pfns(self.facility.storage_rse, sorted(set(lfns)))
 
     def located(self, jobs: Iterable[JobSpec]) -> tuple[JobSpec, ...]:
-        """Fill in where the jobs find their inputs and leave their outputs."""
+        """Fill in where the jobs find their inputs and leave their outputs, where that is open."""
         jobs = tuple(jobs)
-        pfns = self.pfns(o.lfn for job in jobs for o in job.outputs)
+        open_inputs = (f.lfn for job in jobs for f in job.inputs if not f.pfn)
+        open_outputs = (o.lfn for job in jobs for o in job.outputs if not o.pfn)
+        pfns = self.pfns((*open_inputs, *open_outputs))
         return tuple(
-            replace(job, outputs=tuple(replace(o, pfn=pfns[o.lfn]) for o in job.outputs)) for job in jobs
+            replace(
+                job,
+                inputs=tuple(_placed(f, pfns) for f in job.inputs),
+                outputs=tuple(_placed(f, pfns) for f in job.outputs),
+            )
+            for job in jobs
         )
 
     def keep(self, group: str, name: str, document: Mapping[str, Any]) -> dict[str, str]:
@@ -107,6 +119,14 @@ class Site:
         document: dict[str, Any] = json.loads(self.storage.read(reference["pfn"]))
         return document
 
+    def jobs(self, group: str) -> tuple[JobSpec, ...]:
+        """Read the jobs of a batch from its journal as it is now; none when it never got one."""
+        lfn = f"{work_lfn(group)}/batch.json"
+        pfn = self.pfns([lfn])[lfn]
+        if not self.storage.exists([pfn]):
+            return ()
+        return Batch.from_journal(json.loads(self.storage.read(pfn))).jobs
+
     def batch(self, submission: Mapping[str, Any]) -> Batch:
         """Read the journal of a submission."""
         return Batch.from_journal(self.recall(submission["journal"]))
@@ -114,3 +134,7 @@ class Site:
     def manifest(self, ended: Mapping[str, Any]) -> Manifest:
         """Read the manifest of a batch that has ended."""
         return Manifest.of(self.recall(ended["manifest"]))
+
+
+def _placed(file: AnyFile, pfns: Mapping[str, str]) -> AnyFile:
+    return file if file.pfn else replace(file, pfn=pfns[file.lfn])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -16,6 +16,8 @@ from operators.site import Site, owner_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from esap_batch.jobs import JobSpec
+
 SHOWN = 10
 
 
@@ -27,13 +29,24 @@ class VerifyOutputs(BaseOperator):
 
     :param submission: what `SubmitJobs` gives. :param ended: what `AwaitJobs` gives.
     :param steering: what `ValidateRequest` gives. :param product: what `ClaimProduct` gives.
+    :param before: `{"submission", "ended"}` of each earlier step whose outputs are part of the product too.
     :returns: the verdict `{"passed", "checks", "findings"}`.
     """
 
-    template_fields = ("steering", "submission", "ended", "product")
+    template_fields = ("steering", "submission", "ended", "product", "before")
 
-    def __init__(self, *, steering: Any, submission: Any, ended: Any, product: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        steering: Any,
+        submission: Any,
+        ended: Any,
+        product: Any,
+        before: Sequence[Any] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.before = before
         self.steering = steering
         self.submission = submission
         self.ended = ended
@@ -41,8 +54,10 @@ class VerifyOutputs(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         site = Site.of(self.ended["facility"], owner_of(context))
-        manifest = site.manifest(self.ended)
-        verdict = self._judge(site, manifest)
+        steps = [*self.before, {"submission": self.submission, "ended": self.ended}]
+        manifest = Manifest.joined([site.manifest(step["ended"]) for step in steps])
+        jobs = [job for step in steps for job in site.batch(step["submission"]).jobs]
+        verdict = self._judge(site, manifest, jobs)
         for finding in verdict.findings:
             self.log.warning("%s", finding)
         if not verdict.passed:
@@ -50,12 +65,12 @@ class VerifyOutputs(BaseOperator):
         self.log.info("%d checks passed on %d files", verdict.checks, len(manifest.files))
         return verdict.document()
 
-    def _judge(self, site: Site, manifest: Manifest) -> Verdict:
+    def _judge(self, site: Site, manifest: Manifest, jobs: Iterable[JobSpec]) -> Verdict:
         done = {f.lfn for f in manifest.files}
-        outputs = [o for job in site.batch(self.submission).jobs for o in job.outputs if o.lfn in done]
+        outputs = [o for job in jobs for o in job.outputs if o.lfn in done]
         must_be_checked = [o.name for o in outputs if o.validator]
         verdict = judge(manifest.validation, must_be_checked, _severities(self.steering))
-        return Verdict(verdict.checks + len(manifest.files), (*verdict.findings, *_damaged(site, manifest)))
+        return Verdict(verdict.checks + len(manifest.files), (*verdict.findings, *damaged(site, manifest)))
 
     def _quarantine(self, site: Site, manifest: Manifest, verdict: Verdict) -> None:
         if site.lake.is_published(self.product["dataset"]):
@@ -82,7 +97,8 @@ def _severities(steering: Mapping[str, Any]) -> Mapping[str, str]:
     return {name: str(check["severity"]) for name, check in steering["checks"].items()}
 
 
-def _damaged(site: Site, manifest: Manifest) -> Iterable[Finding]:
+def damaged(site: Site, manifest: Manifest) -> Iterable[Finding]:
+    """Find the files that are not on storage as their jobs have reported them."""
     for file in manifest.files:
         stored = site.storage.stat(file.pfn)
         if stored is None:

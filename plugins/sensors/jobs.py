@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from esap_batch.jobs import Attempt, Batch, JobState
-from esap_batch.manifest import build_manifest
+from esap_batch.manifest import build_manifest, missing_jobs
 from esap_batch.provenance import BatchActivity
-from esap_batch.retries import Decision, Diagnosis, decide, diagnose, latest_attempts
+from esap_batch.retries import (
+    Decision,
+    Diagnosis,
+    decide,
+    diagnose,
+    known_attempts,
+    latest_attempts,
+    limits_of,
+)
+from operators.progress import tell
+from operators.reports import all_reports, keep_reports, kept_reports
 from operators.site import Site, owner_of
 from triggers.jobs import JobsEnded
 
@@ -24,12 +35,17 @@ SHOWN = 20  # failed jobs that are described one by one in the log
 class AwaitJobs(BaseOperator):
     """Waits in the triggerer until a batch has ended; submits failed jobs again up to a limit.
 
+    A job that ran out of memory, time or disk gets more of it at its next attempt. To clear this task is to
+    run again what is missing: jobs that failed, were cancelled or never submitted. None that is done is
+    repeated, also after the run has ended and `CleanUp` has let go of the sandboxes.
+
     :param submission: what `SubmitJobs` gives.
     :param max_attempts: submissions of one job before it counts as failed. Each start of this task, so also
         clearing it, grants as many again.
     :param require_valid: a job whose output its validator refuses has failed. For intermediate files; the
         products themselves are judged, and kept, by `VerifyOutputs`.
     :param patience: seconds to bear with a back end that does not answer.
+    :param raise_by: factor by which a limit is raised that a job ran into, up to the facility's maximum.
     :returns: `{"group", "facility", "done", "failed", "manifest": {lfn, pfn, adler32}}`.
     """
 
@@ -42,6 +58,7 @@ class AwaitJobs(BaseOperator):
         max_attempts: int = 3,
         require_valid: bool = False,
         patience: float = 1800,
+        raise_by: float = 2.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -49,42 +66,65 @@ class AwaitJobs(BaseOperator):
         self.max_attempts = max_attempts
         self.require_valid = require_valid
         self.patience = patience
+        self.raise_by = raise_by
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start to wait; jobs that are not well after all their attempts get as many again."""
-        return self._advance(self._site(context), None)
+        return self._advance(context, None)
 
     def resume(self, context: Context, event: dict[str, Any], limit: int) -> dict[str, Any]:
         """Go on when the trigger has fired."""
         if event["status"] != "ended":
             raise AirflowException(event["message"])
-        return self._advance(self._site(context), limit)
+        return self._advance(context, limit)
 
-    def _site(self, context: Context) -> Site:
-        return Site.of(self.submission["facility"], owner_of(context))
-
-    def _advance(self, site: Site, limit: int | None) -> dict[str, Any]:
-        attempts = site.backend.attempts(self.submission["group"])
+    def _advance(self, context: Context, limit: int | None) -> dict[str, Any]:
+        site, group = Site.of(self.submission["facility"], owner_of(context)), self.submission["group"]
+        attempts = site.backend.attempts(group)
         if any(not a.state.is_terminal for a in attempts):
-            self._wait(site, limit or self._limit(attempts, {}))
-        batch = site.batch(self.submission)
-        latest = latest_attempts(attempts)
-        reports = site.backend.reports(list(latest.values()))
-        diagnoses = self._diagnose(site, batch, latest, reports)
-        limit = limit or self._limit(attempts, diagnoses)
-        decision = decide(len(batch.jobs), attempts, diagnoses, limit, self.submission["allowed_failures"])
-        self._show(decision, diagnoses)
+            self._wait(site, limit or self._limit(context, attempts, {}))
+        batch, kept = site.batch(self.submission), kept_reports(site, group)
+        attempts = known_attempts(attempts, kept)
+        reports = all_reports(site, attempts, kept)
+        diagnoses = self._diagnose(site, batch, latest_attempts(attempts), reports)
+        limit = limit or self._limit(context, attempts, diagnoses)
+        decision = self._decide(site, batch, attempts, diagnoses, reports, limit)
+        self._show(decision)
         if not decision.is_final:
-            site.backend.submit(batch, decision.resubmit)
+            site.backend.submit(_with_limits(batch, decision), decision.resubmit)
             self._wait(site, limit)
-        if decision.failures_exceeded:
-            raise AirflowFailException(_summary(decision, len(batch.jobs), site.facility.title))
-        return self._finish(site, batch, decision, reports)
+        keep_reports(site, group, attempts, reports)
+        return self._finish(context, site, batch, decision, reports)
 
-    def _limit(self, attempts: Sequence[Attempt], diagnoses: Mapping[int, Diagnosis]) -> int:
-        """Count from the attempts that are spent: those that failed, or whose outputs are not well."""
+    def _limit(
+        self, context: Context, attempts: Sequence[Attempt], diagnoses: Mapping[int, Diagnosis]
+    ) -> int:
+        """Count from the attempts that an earlier try of this task has spent: failed, or outputs not well."""
+        if context["ti"].try_number == 1:
+            return self.max_attempts
         spent = [a.attempt for a in attempts if a.state.is_failure or a.index in diagnoses]
         return max(spent, default=0) + self.max_attempts
+
+    def _decide(
+        self,
+        site: Site,
+        batch: Batch,
+        attempts: Sequence[Attempt],
+        diagnoses: Mapping[int, Diagnosis],
+        reports: Mapping[str, Mapping[str, Any]],
+        limit: int,
+    ) -> Decision:
+        return decide(
+            len(batch.jobs),
+            attempts,
+            diagnoses,
+            limit,
+            self.submission["allowed_failures"],
+            before=limit - self.max_attempts,
+            limits={job.index: job.limits for job in batch.jobs} | limits_of(reports.values()),
+            facility=site.facility,
+            factor=self.raise_by,
+        )
 
     def _wait(self, site: Site, limit: int) -> None:
         group, total = self.submission["group"], self.submission["count"]
@@ -108,19 +148,21 @@ class AwaitJobs(BaseOperator):
             if a.state is not JobState.DONE or a.job_id not in reports
         }
         pfns = {job.index: [o.pfn for o in job.outputs] for job in batch.jobs}
+        inputs = {job.index: {(i.lfn, i.adler32.lower()) for i in job.inputs} for job in batch.jobs}
         there = site.storage.exists(p for one in pfns.values() for p in one)
         for index, attempt in latest.items():
             if index in found:
                 continue
-            if gone := [p for p in pfns[index] if p not in there]:
+            if inputs[index] != _inputs(reports[attempt.job_id]):
+                found[index] = _fault(attempt, "INPUT_CHANGED", "its inputs have been made anew")
+            elif gone := [p for p in pfns[index] if p not in there]:
                 found[index] = _fault(attempt, "OUTPUT_LOST", f"{gone[0]} is not there")
             elif self.require_valid and (bad := _refused(reports[attempt.job_id])):
                 found[index] = _fault(attempt, "OUTPUT_INVALID", f"the validator refuses {bad}")
         return found
 
-    def _show(self, decision: Decision, diagnoses: Mapping[int, Diagnosis]) -> None:
-        again = [d for i, d in sorted(diagnoses.items()) if i in decision.resubmit]
-        for one in [*decision.failed, *again][:SHOWN]:
+    def _show(self, decision: Decision) -> None:
+        for one in [*decision.failed, *decision.again][:SHOWN]:
             self.log.warning("%s", one)
             for line in one.log_tail:
                 self.log.warning("    | %s", line)
@@ -128,8 +170,18 @@ class AwaitJobs(BaseOperator):
             self.log.info("submitting %d jobs again", len(decision.resubmit))
 
     def _finish(
-        self, site: Site, batch: Batch, decision: Decision, reports: Mapping[str, Mapping[str, Any]]
+        self,
+        context: Context,
+        site: Site,
+        batch: Batch,
+        decision: Decision,
+        reports: Mapping[str, Mapping[str, Any]],
     ) -> dict[str, Any]:
+        count, n_done, n_failed = len(batch.jobs), len(decision.done), len(decision.failed)
+        words = f"jobs {n_done} of {count} done" + (f", {n_failed} failed for good" if n_failed else "")
+        tell(context, {"text": words, "done": n_done, "of": count, "failed": n_failed})
+        if decision.failures_exceeded or (count and not n_done):
+            raise AirflowFailException(_summary(decision, count, site.facility.title))
         activity = BatchActivity(
             group=batch.group,
             step=self.submission["task_id"],
@@ -142,20 +194,33 @@ class AwaitJobs(BaseOperator):
         )
         done = [reports[a.job_id] for a in decision.done.values()]
         failed = [str(d) for d in decision.failed]
-        manifest = build_manifest(activity, site.facility.storage_rse, done, failed)
+        missing = missing_jobs(batch.jobs, decision.failed)
+        manifest = build_manifest(activity, site.facility.storage_rse, done, failed, missing)
         reference = site.keep(batch.group, "manifest.json", manifest.document())
-        self.log.info("jobs %d of %d done, %d failed", len(done), len(batch.jobs), len(failed))
+        self.log.info("%s", words)
         return {
             "group": batch.group,
             "facility": site.facility.name,
-            "done": len(done),
-            "failed": len(failed),
+            "done": n_done,
+            "failed": n_failed,
             "manifest": reference,
         }
 
 
 def _fault(attempt: Attempt, reason: str, message: str) -> Diagnosis:
     return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, reason, message)
+
+
+def _inputs(report: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(str(one["lfn"]), str(one["adler32"]).lower()) for one in report["inputs"]}
+
+
+def _with_limits(batch: Batch, decision: Decision) -> Batch:
+    """Give the batch with the limits of the attempts to come; its journal stays as it was submitted."""
+    limits = decision.limits
+    return replace(
+        batch, jobs=tuple(replace(job, limits=limits.get(job.index, job.limits)) for job in batch.jobs)
+    )
 
 
 def _refused(report: Mapping[str, Any]) -> str:
@@ -166,4 +231,5 @@ def _refused(report: Mapping[str, Any]) -> str:
 def _summary(decision: Decision, count: int, facility: str) -> str:
     shown = "; ".join(str(d) for d in decision.failed[:3])
     more = f" (and {len(decision.failed) - 3} more, see the log)" if len(decision.failed) > 3 else ""  # noqa: PLR2004
-    return f"{len(decision.failed)} of {count} jobs failed for good at {facility}: {shown}{more}"
+    nothing = "" if decision.failures_exceeded else ", so nothing was made"
+    return f"{len(decision.failed)} of {count} jobs failed for good at {facility}{nothing}: {shown}{more}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from airflow.sdk.bases.hook import BaseHook
@@ -13,13 +13,15 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from esap_batch.jobs import JobState
 from hooks.backends import BackendRef, backend_at, poll_interval
+from hooks.errors import RefusedForGood
 from triggers.poller import BulkPoller
+from triggers.progress import show_progress
 
 CANCEL_TRIES = 5
 
 
 class JobsEnded(BaseTrigger):
-    """Fires when no job of a batch is queued or running, or its back end has been silent too long.
+    """Fires when no job of a batch is queued or running, or its back end refuses or is silent too long.
 
     :param ref: back end and identity.
     :param group: the batch.
@@ -42,13 +44,14 @@ class JobsEnded(BaseTrigger):
         async for answer in poller.answers(self.group):
             if isinstance(answer, Exception):
                 self.log.warning("no news of the jobs: %s", answer)
-                if time.monotonic() - heard > self.patience:
+                if time.monotonic() - heard > self.patience or isinstance(answer, RefusedForGood):
                     yield TriggerEvent({"status": "silent", "message": str(answer)})
                     return
                 continue
             heard = time.monotonic()
             if (words := progress(answer, self.total)) != shown:
                 self.log.info("%s", words)
+                await show_progress(self, figures(answer, self.total))
                 shown = words
             if answer[JobState.QUEUED] + answer[JobState.RUNNING] == 0:
                 yield TriggerEvent({"status": "ended"})
@@ -62,23 +65,37 @@ class JobsEnded(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the jobs: a user has cleared, failed or ended the waiting task by hand."""
-        connection = await BaseHook.aget_connection(self.ref["connection"])
+        await cancel_batches(self, self.ref, [self.group])
+
+
+async def cancel_batches(trigger: BaseTrigger, ref: BackendRef, groups: Sequence[str]) -> None:
+    """Kill what is queued or running of these batches; tries again for a while when that does not work."""
+    connection = await BaseHook.aget_connection(ref["connection"])
+    backend = await asyncio.to_thread(backend_at, connection, ref)
+    for group in groups:
         for left in reversed(range(CANCEL_TRIES)):
             try:
-                backend = await asyncio.to_thread(backend_at, connection, self.ref)
-                killed = await asyncio.to_thread(backend.cancel, self.group)
+                killed = await asyncio.to_thread(backend.cancel, group)
             except Exception:
                 if not left:
                     raise
-                self.log.exception("could not cancel batch %s yet", self.group)
+                trigger.log.exception("could not cancel batch %s yet", group)
                 await asyncio.sleep(1)
             else:
-                self.log.info("cancelled %d jobs of batch %s", killed, self.group)
-                return
+                trigger.log.info("cancelled %d jobs of batch %s", killed, group)
+                break
 
 
 def progress(counts: Counter[JobState], total: int) -> str:
-    """Say how far a batch is, in one line: `jobs 3 of 8 done, 2 running, 3 queued`."""
-    others = (JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.LOST)
+    """Say how far a batch is, in one line: `jobs 3 of 8 done, 2 running, 3 queued, 1 attempt failed`."""
     parts = [f"jobs {counts[JobState.DONE]} of {total} done"]
-    return ", ".join(parts + [f"{counts[s]} {s.lower()}" for s in others if counts[s]])
+    parts += [f"{counts[s]} {s.lower()}" for s in (JobState.RUNNING, JobState.QUEUED) if counts[s]]
+    ended = (JobState.FAILED, JobState.CANCELLED, JobState.LOST)
+    parts += [f"{counts[s]} attempt{'s' * (counts[s] > 1)} {s.lower()}" for s in ended if counts[s]]
+    return ", ".join(parts)
+
+
+def figures(counts: Counter[JobState], total: int) -> dict[str, Any]:
+    """Say the same for the XCom `progress`: `{"text", "done", "of", "running", "queued", ...}`."""
+    states = {state.lower(): counts[state] for state in JobState}
+    return {"text": progress(counts, total), "of": total, **states}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hooks.rucio_lake import RucioLake
+from hooks.storage_element import StorageElement
 from tests.e2e.conftest import Runs
 
 DAG = "hello_world"
@@ -28,7 +29,11 @@ def test_two_jobs_make_a_published_product(alice: Runs, lake: RucioLake) -> None
     assert names == sorted(["hello_00000.json", "hello_00001.json", *papers])
     assert lake.is_published(product["dataset"])
     assert len(product["rules"]) == 2
-    assert alice.api.xcom(DAG, run, "report_end") == {"outcome": "published", "product": product}
+    assert alice.api.xcom(DAG, run, "report_end") == {
+        "outcome": "published",
+        "product": product,
+        "missing": 0,
+    }
 
 
 def test_an_equal_request_is_answered_with_the_product_that_is_there(alice: Runs) -> None:
@@ -41,7 +46,11 @@ def test_an_equal_request_is_answered_with_the_product_that_is_there(alice: Runs
     found = alice.api.xcom(DAG, second, "check_duplicate")
     assert found["dataset"] == alice.api.xcom(DAG, first, "ingest_products")["dataset"]
     assert found["made_by"] == f"{DAG}/{first}"
-    assert alice.api.xcom(DAG, second, "report_end") == {"outcome": "found", "product": found}
+    assert alice.api.xcom(DAG, second, "report_end") == {
+        "outcome": "found",
+        "product": found,
+        "missing": 0,
+    }
 
 
 def test_of_equal_requests_in_flight_one_runs_and_the_others_get_its_product(alice: Runs) -> None:
@@ -82,10 +91,10 @@ def test_a_job_that_fails_once_is_tried_again(alice: Runs) -> None:
         ("too_long", "TIME_LIMIT"),
     ],
 )
-def test_what_fails_for_good_is_told_and_leaves_nothing(
+def test_what_fails_for_good_is_told_and_leaves_nothing_of_its_outputs(
     alice: Runs, lake: RucioLake, behaviour: str, reason: str
 ) -> None:
-    run = alice.start(DAG, n_jobs=1, message=unlike(), behaviour=behaviour)
+    run = alice.start(DAG, n_jobs=1, message=unlike(), behaviour=behaviour, duration_s=1, memory_mb=64)
     assert alice.end(DAG, run) == "failed"
     assert alice.task_state(DAG, run, "await_jobs") == "failed"
     assert f"DIAGNOSIS {reason}" in alice.told(DAG, run, "await_jobs")
@@ -93,6 +102,21 @@ def test_what_fails_for_good_is_told_and_leaves_nothing(
     dataset = alice.api.xcom(DAG, run, "check_duplicate")["dataset"]
     assert lake.files(dataset) == []
     assert not lake.is_published(dataset)
+    (output,) = lake.pfns("LAPALMA-DISK", [f"{dataset}/hello_00000.json"]).values()
+    assert not StorageElement().exists([output])
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        ("more_memory", "with 256 MB of memory instead of 128"),
+        ("more_time", "with 6 s of wall time instead of 3"),
+    ],
+)
+def test_what_ran_out_of_something_gets_more_of_it(alice: Runs, behaviour: str, words: str) -> None:
+    run = alice.start(DAG, n_jobs=1, message=unlike(), behaviour=behaviour, duration_s=3)
+    assert alice.end(DAG, run) == "success"
+    assert words in alice.told(DAG, run, "await_jobs")
 
 
 def test_a_corrupt_product_is_quarantined_and_can_be_made_anew(alice: Runs, lake: RucioLake) -> None:
@@ -106,9 +130,9 @@ def test_a_corrupt_product_is_quarantined_and_can_be_made_anew(alice: Runs, lake
     assert lake.files(dataset) == []
 
 
-def test_failures_within_the_allowance_are_listed_and_the_run_goes_on(alice: Runs) -> None:
+def test_a_run_that_makes_nothing_fails_whatever_is_allowed(alice: Runs) -> None:
     run = alice.start(
         DAG, n_jobs=2, message=unlike(), behaviour="partial_output", allowed_failure_fraction=1.0
     )
-    assert alice.end(DAG, run) == "success"
-    assert alice.api.xcom(DAG, run, "await_jobs")["failed"] == 2
+    assert alice.end(DAG, run) == "failed"
+    assert "so nothing was made" in alice.told(DAG, run, "await_jobs")

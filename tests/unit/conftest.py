@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,13 +100,19 @@ class FakeLake:
             "files": [],
             "rules": {},
         }
+        if claim.jobs:
+            self.described[claim.dataset] = {"esap_missing_jobs": claim.missing, "esap_jobs": claim.jobs}
 
     def claims(self, base: str) -> list[Claim]:
         found = [d for d in self.datasets if d.startswith(f"{base}-g")]
         return [
-            Claim(d, self.datasets[d]["run"], not self.datasets[d]["open"])
+            Claim(d, self.datasets[d]["run"], not self.datasets[d]["open"], *self._counts(d))
             for d in sorted(found, key=generation_of)
         ]
+
+    def _counts(self, dataset: str) -> tuple[int, int]:
+        meta = self.described.get(dataset, {})
+        return meta.get("esap_missing_jobs", 0), meta.get("esap_jobs", 0)
 
     def claim(self, dataset: str, metadata: Mapping[str, Any]) -> bool:
         self.events.append(f"claim {dataset}")
@@ -132,7 +139,28 @@ class FakeLake:
 
     def set_metadata(self, lfn: str, metadata: Mapping[str, Any]) -> None:
         self.events.append(f"set_metadata {lfn}")
-        self.described[lfn] = dict(metadata)
+        self.described[lfn] = {**self.described.get(lfn, {}), **metadata}
+
+    def metadata(self, lfn: str) -> Json:
+        return dict(self.described.get(lfn, {}))
+
+    def find(self, scope: str, filters: Mapping[str, Any]) -> list[str]:
+        """List the datasets that match; the scope is the second part of an LFN."""
+        known = [d for d in self.datasets if d.split("/")[2] == scope]
+        return sorted(d for d in known if filters.items() <= self.described.get(d, {}).items())
+
+    @property
+    def client(self) -> FakeLake:
+        """Stand for Rucio's client too: what the bulk operations call."""
+        return self
+
+    def asking(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def set_dids_metadata_bulk(self, dids: Sequence[Json]) -> None:
+        self.events.append(f"describe {len(dids)}")
+        for did in dids:
+            self.described[did["name"]] = {**self.described.get(did["name"], {}), **did["meta"]}
 
     def add_rule(self, dataset: str, rse: str, **_options: Any) -> str:
         self.events.append(f"add_rule {rse}")
@@ -152,6 +180,7 @@ class FakeTaskInstance:
         self.pushed: Json = {}
         self.states: dict[str, str] = {}
         self.runs: dict[str, str] = {}
+        self.try_number = 1
 
     def xcom_pull(self, task_ids: str) -> Any:
         return self.xcoms.get(task_ids)
@@ -255,9 +284,15 @@ class World:
             },
         )
 
-    def fail(self, index: int, attempt: int = 1, reason: str = "PAYLOAD_FAILED") -> None:
+    def fail(
+        self, index: int, attempt: int = 1, reason: str = "PAYLOAD_FAILED", limits: Json | None = None
+    ) -> None:
         report = {"reason": reason, "message": "it broke.", "payload_log_tail": "last words"}
-        self._end(index, attempt, JobState.FAILED, report)
+        self._end(index, attempt, JobState.FAILED, {**report, "limits": limits or {}})
+
+    def forget(self) -> None:
+        """Let the back end lose all sandboxes, as after a clean-up."""
+        self.backend.written.clear()
 
     def end_silently(self, index: int, attempt: int, state: JobState) -> None:
         """Let a job end without a report."""
@@ -272,7 +307,8 @@ class World:
         self.backend.replace(GROUP, old, state)
         if report is not None:
             times = {"started": f"2026-11-21T06:00:0{index}Z", "finished": f"2026-11-21T06:01:0{index}Z"}
-            self.backend.written[old.job_id] = {"index": index, **times, **report}
+            known = {"index": index, "attempt": attempt, "inputs": [], "limits": {}}
+            self.backend.written[old.job_id] = {**known, **times, **report}
 
 
 def steering(**request: Any) -> Json:

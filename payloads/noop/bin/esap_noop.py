@@ -73,9 +73,10 @@ def run_slow(config: Json) -> None:
 
 
 def run_fail_once(config: Json) -> None:
-    """Fail at the first attempt only."""
-    if int(os.environ.get("ESAP_ATTEMPT", "1")) < 2:  # noqa: PLR2004
-        raise FailedError("fails at attempt 1, as asked")
+    """Fail at the first attempt only, or at the first few."""
+    attempt = int(os.environ.get("ESAP_ATTEMPT", "1"))
+    if attempt <= config["failing_attempts"]:
+        raise FailedError(f"fails at attempt {attempt}, as asked")
     write_all(config)
 
 
@@ -94,14 +95,25 @@ def run_partial_output(config: Json) -> None:
     write_output(config["outputs"][0], config)
 
 
-def run_too_much_memory(config: Json) -> None:
-    """Take memory and hold it until someone stops this."""
+def hold_memory(config: Json, seconds: float) -> int:
+    """Take memory and hold it for a while; give the MB."""
     held: List[bytearray] = []
     while len(held) * CHUNK_MB < config["memory_mb"]:
         held.append(bytearray(os.urandom(1)) * (CHUNK_MB * 2**20))
     print(f"holds {len(held) * CHUNK_MB} MB", flush=True)
-    time.sleep(HOLD_S)
-    raise FailedError(f"nobody stopped this at {len(held) * CHUNK_MB} MB")
+    time.sleep(seconds)
+    return len(held) * CHUNK_MB
+
+
+def run_too_much_memory(config: Json) -> None:
+    """Take memory and hold it until someone stops this."""
+    raise FailedError(f"nobody stopped this at {hold_memory(config, HOLD_S)} MB")
+
+
+def run_memory(config: Json) -> None:
+    """Take memory and hold it for a while, then succeed."""
+    hold_memory(config, config["duration_s"])
+    write_all(config)
 
 
 def run_too_long(config: Json) -> None:
@@ -118,6 +130,7 @@ BEHAVIOURS: Dict[str, Callable[[Json], None]] = {
     "corrupt_output": run_corrupt_output,
     "partial_output": run_partial_output,
     "too_much_memory": run_too_much_memory,
+    "memory": run_memory,
     "too_long": run_too_long,
 }
 
@@ -142,6 +155,7 @@ KEYS: Dict[str, Tuple[str, Callable[[Any], bool], Any]] = {
     "index": ("a whole number", lambda v: isinstance(v, int) and v >= 0, 0),
     "duration_s": ("seconds", _is_number, 1),
     "memory_mb": ("MB", _is_number, 4000),
+    "failing_attempts": ("a whole number", lambda v: isinstance(v, int) and v >= 0, 1),
 }
 
 

@@ -41,8 +41,7 @@ def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirement
 
 
 def _job(steering: Mapping[str, Any], directory: str, index: int) -> JobSpec:
-    request, settings = steering["request"], steering["production"]
-    behaviour = request["behaviour"]
+    request, behaviour = steering["request"], steering["request"]["behaviour"]
     names = [f"hello_{index:05d}.json"]
     if behaviour == "partial_output":
         names.append(f"hello_{index:05d}_more.json")
@@ -51,8 +50,9 @@ def _job(steering: Mapping[str, Any], directory: str, index: int) -> JobSpec:
         "outputs": names,
         "message": request["message"],
         "index": index,
-        "duration_s": settings["endless_s"] if behaviour == "too_long" else request["duration_s"],
-        "memory_mb": request["memory_mb"] * settings["memory_overdraft"],
+        "duration_s": request["duration_s"],
+        "memory_mb": request["memory_mb"],
+        **_particulars(steering, index),
     }
     return JobSpec(
         index=index,
@@ -63,9 +63,30 @@ def _job(steering: Mapping[str, Any], directory: str, index: int) -> JobSpec:
     )
 
 
+def _particulars(steering: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Say what the payload has to be told to behave as asked."""
+    request, settings = steering["request"], steering["production"]
+    failing = index < request["failing_jobs"]
+    told: dict[str, dict[str, Any]] = {
+        "some_fail": {
+            "behaviour": "fail_once" if failing else "ok",
+            "failing_attempts": request["failing_attempts"],
+        },
+        "too_long": {"duration_s": settings["endless_s"]},
+        "too_much_memory": {"memory_mb": request["memory_mb"] * settings["memory_overdraft"]},
+        "more_time": {"behaviour": "slow", "duration_s": request["duration_s"] * settings["shortfall"]},
+        "more_memory": {
+            "behaviour": "memory",
+            "memory_mb": request["memory_mb"] * settings["shortfall"],
+            "duration_s": settings["hold_s"],
+        },
+    }
+    return told.get(request["behaviour"], {})
+
+
 def _limits(steering: Mapping[str, Any]) -> Limits:
     request, limits = steering["request"], steering["limits"]
-    spare = 0 if request["behaviour"] == "too_long" else limits["wall_time_s"]
+    spare = 0 if request["behaviour"] in ("too_long", "more_time") else limits["wall_time_s"]
     return Limits(
         wall_time_s=math.ceil(request["duration_s"] + spare),
         memory_mb=request["memory_mb"],

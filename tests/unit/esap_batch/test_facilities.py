@@ -49,8 +49,8 @@ def names(needs: Requirements, *facilities: Facility, **load: int) -> list[str]:
 
 def test_the_configured_facilities() -> None:
     known = {f.name: f for f in load_facilities(CONFIG / "facilities.yaml")}
-    assert list(known) == ["lapalma", "cscs", "cta-dirac", "egi-dirac"]
-    assert [f.name for f in known.values() if f.enabled] == ["lapalma", "cscs"]
+    assert list(known) == ["lapalma", "cscs", "km3net-local", "cta-dirac", "egi-dirac"]
+    assert [f.name for f in known.values() if f.enabled] == ["lapalma", "cscs", "km3net-local"]
     assert all(f.disabled_reason for f in known.values() if not f.enabled)
     lapalma, cscs = known["lapalma"], known["cscs"]
     assert (lapalma.site, lapalma.storage_rse) == ("ESAP.LaPalma.local", "LAPALMA-DISK")
@@ -58,7 +58,15 @@ def test_the_configured_facilities() -> None:
     assert (lapalma.limits.max_memory_mb, lapalma.limits.max_wall_time_s) == (2000, 7200)
     assert (cscs.limits.max_memory_mb, cscs.limits.max_wall_time_s) == (8000, 86400)
     assert lapalma.priority > cscs.priority
-    assert lapalma.software == {"esap-noop": ("0.1.0",), "esap-fits": ("0.1.0",)}
+    assert set(lapalma.software) >= {"esap-noop", "esap-fits", "esap-corsika"}
+    assert {f.name for f in known.values() if "km3net" in f.experiments} == {"km3net-local", "egi-dirac"}
+
+
+def test_a_facility_gives_its_preferred_runtime_of_a_type() -> None:
+    runtimes = ({"type": "plain"}, {"type": "rootfs", "engine": "bwrap"}, {"type": "rootfs"})
+    assert facility("a", runtimes=runtimes).runtime("rootfs") == {"type": "rootfs", "engine": "bwrap"}
+    with pytest.raises(LookupError, match="facility a has no runtime rootfs"):
+        facility("a").runtime("rootfs")
 
 
 @pytest.mark.parametrize(

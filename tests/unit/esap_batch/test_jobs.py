@@ -17,6 +17,7 @@ from esap_batch.jobs import (
     group_name,
     job_name,
     parse_job_name,
+    same_inputs,
 )
 
 JOB = JobSpec(
@@ -71,3 +72,10 @@ def test_a_journal_of_another_version_is_refused() -> None:
 
 def test_the_runner_is_not_told_where_it_runs() -> None:
     assert set(BATCH.document()) == {"schema", "group", "runtime", "software", "jobs"}
+
+
+def test_inputs_are_the_same_wherever_they_lie() -> None:
+    one = InputFile("a", "/ctao/esap/a", 1, "0000000a", "file:///here")
+    assert same_inputs([one], [InputFile("b", "/ctao/esap/a", 1, "0000000A", "file:///there")])
+    assert not same_inputs([one], [InputFile("a", "/ctao/esap/a", 1, "0000000b", "file:///here")])
+    assert not same_inputs([one], [])

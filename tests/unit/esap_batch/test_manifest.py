@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from esap_batch.manifest import Manifest, build_manifest
+from esap_batch.jobs import JobSpec, OutputSpec
+from esap_batch.manifest import Manifest, build_manifest, missing_jobs
 from esap_batch.provenance import BatchActivity
+from esap_batch.retries import Diagnosis
 
 ACTIVITY = BatchActivity("g", "submit_jobs", "lapalma", 2, "", "", "plain", ({"name": "n", "version": "1"},))
 
@@ -43,7 +46,7 @@ def test_a_manifest_lists_the_files_in_the_order_of_the_jobs_and_spans_their_tim
 
 
 def test_a_manifest_survives_its_file() -> None:
-    manifest = build_manifest(ACTIVITY, "R", [report(0, "a", "b")], ["job 1: lost"])
+    manifest = build_manifest(ACTIVITY, "R", [report(0, "a", "b")], ["job 1: lost"], [{"job": 1}])
     assert Manifest.of(json.loads(json.dumps(manifest.document()))) == manifest
 
 
@@ -59,3 +62,26 @@ def test_a_manifest_of_another_version_is_refused() -> None:
 
 def test_an_empty_batch_has_an_empty_manifest() -> None:
     assert build_manifest(ACTIVITY, "R", [], []).files == ()
+
+
+def test_a_missing_job_is_told_with_the_files_it_owes() -> None:
+    jobs = [JobSpec(i, ("run",), outputs=(OutputSpec("o", f"/ctao/esap/x/{i}"),)) for i in range(2)]
+    assert missing_jobs(jobs, [Diagnosis(1, 3, "7", "TIME_LIMIT", "it was slow", advice="split it")]) == [
+        {
+            "job": 1,
+            "files": ["/ctao/esap/x/1"],
+            "diagnosis": "TIME_LIMIT",
+            "message": "it was slow",
+            "action": "split it",
+        }
+    ]
+
+
+def test_joined_manifests_have_all_files_and_the_last_activity() -> None:
+    activities = [replace(ACTIVITY, group=group) for group in "xy"]
+    both = Manifest.joined(
+        [build_manifest(one, "R", [report(n, "a", "b")], []) for n, one in enumerate(activities)]
+    )
+    assert [f.name for f in both.files] == ["out_0.json", "out_1.json"]
+    assert len(both.validation) == 2
+    assert both.activity.group == "y"

@@ -10,11 +10,15 @@ from esap_batch.products import (
     Claim,
     ClaimAction,
     RunState,
+    base_of,
     decide_claim,
     generation_name,
     generation_of,
+    incomplete,
+    is_complete,
     judge,
     newest_open,
+    next_generation,
     production_name,
     scope_of,
 )
@@ -147,3 +151,25 @@ def test_a_verdict_is_json() -> None:
     document = judge([validation("irf", "invalid", ("psf.norm", False))], ["irf"], {}).document()
     assert document["passed"] is False
     assert document["findings"][0]["check"] == "psf.norm"
+
+
+def test_a_run_is_complete_when_its_newest_generation_is_published_and_lacks_nothing() -> None:
+    partial, rest = Claim("/ctao/esap/p-g1", "d/r", True, 2, 6), Claim("/ctao/esap/p-g2", "d/r", True, 0, 6)
+    other = Claim("/ctao/esap/p-g3", "d/other", is_published=True)
+    assert not is_complete([other], "d/r")
+    assert not is_complete([partial, other], "d/r")
+    assert is_complete([rest, partial, other], "d/r")
+    assert not is_complete([partial, Claim("/ctao/esap/p-g2", "d/r", is_published=False)], "d/r")
+
+
+def test_the_next_generation_comes_after_everybodys() -> None:
+    claims = [Claim(f"/ctao/esap/p-g{n}", "d/r", is_published=True) for n in (1, 10, 9)]
+    assert next_generation(claims) == "/ctao/esap/p-g11"
+    assert base_of("/ctao/esap/p-g10") == "/ctao/esap/p"
+
+
+def test_who_finds_a_partial_product_is_told_what_is_missing_in_it() -> None:
+    partial = Claim("/ctao/esap/p-g1", "d/other", True, 2, 6)
+    found = decide_claim("/ctao/esap/p", [partial], "d/r", None, force=False)
+    assert (found.action, found.missing, found.jobs) == (ClaimAction.USE, 2, 6)
+    assert incomplete("/ctao/esap/p-g1", "d/other", 2, 6).startswith("2 of 6 jobs are missing")

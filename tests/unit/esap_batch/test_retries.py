@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esap_batch.jobs import Attempt, JobState
-from esap_batch.retries import Diagnosis, decide, diagnose, duplicates, latest_attempts
+from esap_batch.facilities import Facility, load_facilities
+from esap_batch.jobs import Attempt, JobState, Limits
+from esap_batch.retries import (
+    Diagnosis,
+    decide,
+    diagnose,
+    duplicates,
+    known_attempts,
+    latest_attempts,
+    limits_of,
+    raised,
+)
 
+FACILITIES = Path(__file__).parents[3] / "config" / "facilities.yaml"
 DONE, FAILED, CANCELLED = JobState.DONE, JobState.FAILED, JobState.CANCELLED
 
 
@@ -104,3 +118,75 @@ def test_every_job_ends_up_in_exactly_one_place(
     taken = {a.key for a in attempts}
     assert not taken & set(decision.resubmit.items())
     assert all(n <= limit for n in decision.resubmit.values())
+
+
+@pytest.fixture(scope="module")
+def lapalma() -> Facility:
+    return next(f for f in load_facilities(FACILITIES) if f.name == "lapalma")
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("MEMORY_LIMIT", Limits(600, 1000, 300)),
+        ("TIME_LIMIT", Limits(1200, 500, 300)),
+        ("DISK_LIMIT", Limits(600, 500, 600)),
+        ("PAYLOAD_FAILED", Limits(600, 500, 300)),
+    ],
+)
+def test_only_what_a_job_ran_out_of_is_raised(lapalma: Facility, reason: str, expected: Limits) -> None:
+    assert raised(Limits(600, 500, 300), reason, lapalma, 2) == expected
+
+
+def test_the_facility_is_the_limit_of_limits(lapalma: Facility) -> None:
+    most = lapalma.limits.max_memory_mb
+    assert raised(Limits(memory_mb=most - 1), "MEMORY_LIMIT", lapalma, 2).memory_mb == most
+    assert raised(Limits(memory_mb=most), "MEMORY_LIMIT", lapalma, 2).memory_mb == most
+
+
+def memory_limit(lapalma: Facility, had: Limits, before: int = 0) -> tuple[object, str]:
+    broken = attempt(0, 1, FAILED)
+    decision = decide(
+        1, [broken], {0: diagnose(broken, report("MEMORY_LIMIT"))}, 3, 0,
+        before=before, limits={0: had}, facility=lapalma,
+    )  # fmt: skip
+    return dict(decision.limits), str((decision.failed or decision.again)[0])
+
+
+def test_a_job_that_ran_out_of_memory_is_submitted_again_with_more(lapalma: Facility) -> None:
+    limits, told = memory_limit(lapalma, Limits(memory_mb=500))
+    assert limits == {0: Limits(memory_mb=1000)}
+    assert told.endswith("ACTION it is submitted again as attempt 2, with 1000 MB of memory instead of 500")
+
+
+def test_a_job_that_had_the_maximum_has_failed_for_good_unless_a_user_wants_another_go(
+    lapalma: Facility,
+) -> None:
+    most = Limits(memory_mb=lapalma.limits.max_memory_mb)
+    limits, told = memory_limit(lapalma, most)
+    assert limits == {}
+    assert "ACTION 2000 MB of memory is the most that La Palma on-site computing" in told
+    limits, told = memory_limit(lapalma, most, before=1)
+    assert limits == {0: most}
+    assert told.endswith("ACTION it is submitted again as attempt 2")
+
+
+def test_the_newest_report_tells_the_limits_that_a_job_has() -> None:
+    def ran(number: int, memory_mb: int) -> dict[str, object]:
+        return {"index": 0, "attempt": number, "limits": {"memory_mb": memory_mb}}
+
+    assert limits_of([ran(2, 200), ran(1, 100), {"index": 0, "attempt": 3, "limits": {}}]) == {
+        0: Limits(memory_mb=200)
+    }
+
+
+def test_what_the_back_end_has_forgotten_is_known_from_its_report() -> None:
+    lost, failed = attempt(0, 1, JobState.LOST, "1"), attempt(1, 1, FAILED, "2")
+    kept = {
+        "1": {"reason": "OK", "index": 0, "attempt": 1},
+        "2": {"reason": "PAYLOAD_FAILED", "index": 1, "attempt": 1},
+        "3": {"reason": "OK", "index": 2, "attempt": 4},
+        "4": {"reason": "PAYLOAD_FAILED", "index": 3, "attempt": 1},
+    }
+    states = {a.key: a.state for a in known_attempts([lost, failed], kept)}
+    assert states == {(0, 1): DONE, (1, 1): FAILED, (2, 4): DONE}

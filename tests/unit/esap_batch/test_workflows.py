@@ -9,6 +9,7 @@ import pytest
 
 from esap_batch.errors import ConfigurationError
 from esap_batch.facilities import AUTO, load_facilities
+from esap_batch.identity import load_identities
 from esap_batch.request import validate
 from esap_batch.workflows import load_workflow
 
@@ -36,14 +37,44 @@ def test_every_field_is_fit_for_the_trigger_form(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_facilities_of_the_form_are_the_configured_ones(name: str) -> None:
+def test_the_facilities_of_the_form_are_those_that_its_users_may_use(name: str) -> None:
+    groups = load_identities(CONFIG / "identity.yaml").groups.values()
+    experiments = {g.experiment for g in groups if g.allows(name) and g.experiment}
+    open_to_users = [f for f in load_facilities(CONFIG / "facilities.yaml") if f.experiments & experiments]
     offered = load_workflow(CONFIG, name).properties["facility"]["enum"]
-    assert offered == [AUTO, *(f.name for f in load_facilities(CONFIG / "facilities.yaml"))]
+    assert offered == [AUTO, *(f.name for f in open_to_users)]
+
+
+@pytest.mark.parametrize("name", ["cta_irf", "hello_world"])
+def test_what_has_no_effect_on_the_result(name: str) -> None:
+    assert load_workflow(CONFIG, name).without_effect == ("facility", "force", "job_name")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_has_no_effect_on_the_result(name: str) -> None:
-    assert load_workflow(CONFIG, name).without_effect == ("facility", "force", "job_name")
+def test_place_and_label_never_have_an_effect_on_the_result(name: str) -> None:
+    assert {"facility", "job_name"} <= set(load_workflow(CONFIG, name).without_effect)
+
+
+def test_a_form_may_be_another_one_with_other_defaults() -> None:
+    own, base = (load_workflow(CONFIG, n).properties for n in ("km3net_concordia", "cta_concordia"))
+    assert list(own) == list(base)
+    assert own["OBSLEV"]["default"] == [0]
+    assert own["OBSLEV"]["items"] == base["OBSLEV"]["items"]
+    assert base["OBSLEV"]["default"] == [214700]
+
+
+def test_a_change_of_the_form_that_another_is_based_on_is_seen(config: Path) -> None:
+    load_workflow(config, "km3net_concordia")
+    schema = config / "workflows/cta_concordia/request.schema.json"
+    schema.write_text(schema.read_text().replace("NSHOW: number of showers", "NSHOW: how many"))
+    assert load_workflow(config, "km3net_concordia").properties["NSHOW"]["title"] == "NSHOW: how many"
+
+
+def test_a_form_may_not_have_fields_that_its_base_has_not(config: Path) -> None:
+    schema = config / "workflows/km3net_concordia/request.schema.json"
+    schema.write_text(schema.read_text().replace('"OBSLEV"', '"OBSLEVEL"'))
+    with pytest.raises(ConfigurationError, match="OBSLEVEL: cta_concordia has no such field"):
+        load_workflow(config, "km3net_concordia")
 
 
 def test_a_changed_file_is_read_again(config: Path) -> None:
@@ -57,7 +88,7 @@ def test_a_changed_file_is_read_again(config: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nothing", "../hello_world", "", "Hello World", "hello_world/.."])
 def test_an_unknown_workflow_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="cta_irf, hello_world"):
+    with pytest.raises(ConfigurationError, match=r"there are .*cta_irf, .*hello_world"):
         load_workflow(CONFIG, name)
 
 

@@ -7,8 +7,9 @@ import pytest
 from airflow.sdk import Connection
 
 from esap_batch.jobs import Batch, JobState
+from hooks import dirac_wms
 from hooks.dirac_wms import STATES, DiracSettings, jdl, state_of
-from hooks.errors import BackendRefused
+from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 
 SANDBOX = "SB:SandboxSE|/S3/sandboxes/sha256:0123abcd.tar.zst"
 
@@ -46,5 +47,21 @@ def test_what_would_change_or_freeze_the_jdl_parser_is_refused(site: str) -> Non
 def test_a_user_without_credentials_is_refused_by_name(tmp_path: Path) -> None:
     extra = json.dumps({"credentials_dir": str(tmp_path)})
     connection = Connection(conn_id="d", conn_type="http", host="http://h", extra=extra)
-    with pytest.raises(BackendRefused, match="no credentials of DIRAC user 'mallory'"):
+    with pytest.raises(RefusedForGood, match="no credentials of DIRAC user 'mallory'"):
         DiracSettings.of(connection, "mallory")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, RefusedForGood),
+        (403, RefusedForGood),
+        (404, BackendRefused),
+        (422, BackendRefused),
+        (429, BackendUnavailable),
+        (500, BackendUnavailable),
+        (503, BackendUnavailable),
+    ],
+)
+def test_an_answer_of_http_says_whether_another_try_helps(status: int, kind: type) -> None:
+    assert dirac_wms._kind_of(status) is kind

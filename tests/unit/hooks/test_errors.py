@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from hooks.errors import BackendRefused, BackendUnavailable
+from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 
 
 @pytest.mark.parametrize("kind", [BackendUnavailable, BackendRefused])
@@ -23,3 +23,11 @@ def test_a_system_that_is_down_is_worth_another_try_and_says_what_to_do_after_th
 def test_down_and_no_are_told_apart() -> None:
     assert not issubclass(BackendRefused, BackendUnavailable)
     assert not issubclass(BackendUnavailable, BackendRefused)
+
+
+def test_only_what_cannot_heal_ends_a_task_without_another_try() -> None:
+    assert isinstance(
+        RefusedForGood("Rucio", "http://lake", "no rights"), (BackendRefused, AirflowFailException)
+    )
+    assert issubclass(RefusedForGood, AirflowFailException)
+    assert not issubclass(BackendRefused, AirflowFailException)

@@ -10,7 +10,7 @@ from airflow.sdk.bases.hook import BaseHook
 from rucio.common import exception as rucio_errors  # noqa: TID253 - the errors are what is tested
 
 from esap_batch.products import Claim, ProductFile
-from hooks.errors import BackendRefused, BackendUnavailable
+from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 from hooks.rucio_lake import RucioLake, RucioSettings, dump
 
 DATASET = "/ctao/esap/x/p-g1"
@@ -107,9 +107,9 @@ def lake(client: FakeClient) -> RucioLake:
         (rucio_errors.RucioException("502 bad gateway"), BackendUnavailable),
         (requests.ConnectionError("no route"), BackendUnavailable),
         (TimeoutError("slow"), BackendUnavailable),
-        (rucio_errors.CannotAuthenticate(), BackendRefused),
+        (rucio_errors.CannotAuthenticate(), RefusedForGood),
         (rucio_errors.DataIdentifierNotFound(), BackendRefused),
-        (rucio_errors.AccessDenied(), BackendRefused),
+        (rucio_errors.AccessDenied(), RefusedForGood),
     ],
 )
 def test_a_lake_that_is_down_is_told_from_one_that_says_no(
@@ -255,3 +255,8 @@ def test_two_lakes_or_users_never_share_a_token(monkeypatch: pytest.MonkeyPatch)
 def test_a_document_is_the_same_bytes_whatever_the_order_of_its_keys() -> None:
     assert dump({"b": 1, "a": [2]}) == dump({"a": [2], "b": 1})
     assert dump({"a": 1}).endswith(b"}\n")
+
+
+def test_a_claim_knows_what_its_product_lacks(lake: RucioLake) -> None:
+    lake.claim(DATASET, {"esap_run": "d/r1", "esap_missing_jobs": 3, "esap_jobs": 8})
+    assert lake.claims("/ctao/esap/x/p") == [Claim(DATASET, "d/r1", is_published=False, missing=3, jobs=8)]

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
 
 import pytest
 
-from hooks.errors import BackendRefused
+from hooks.errors import RefusedForGood
 from hooks.storage_element import StorageElement, Stored
 
 SE = StorageElement()
@@ -58,5 +59,25 @@ def test_a_tree_is_deleted_and_counted_once(tmp_path: Path) -> None:
 
 
 def test_a_scheme_that_is_not_served_is_refused_by_name() -> None:
-    with pytest.raises(BackendRefused, match="'davs' is not served"):
+    with pytest.raises(RefusedForGood, match="'davs' is not served"):
         SE.stat("davs://se.example.org/x")
+
+
+def test_files_are_deleted_with_what_broken_uploads_of_them_left(tmp_path: Path) -> None:
+    for name in ("a", "b", ".a~node-7.part", ".b~node-7.part", ".a~x"):
+        SE.put(url(tmp_path / name), b"1")
+    assert SE.delete([url(tmp_path / "a"), url(tmp_path / "gone" / "c")]) == 2
+    assert SE.delete([url(tmp_path / "a")]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".a~x", ".b~node-7.part", "b"]
+
+
+def test_folders_are_listed_with_their_newest_change(tmp_path: Path) -> None:
+    SE.put(url(tmp_path / "one" / "deep" / "x"), b"1")
+    SE.put(url(tmp_path / "file"), b"1")
+    for path in (tmp_path / "one", tmp_path / "one" / "deep"):
+        os.utime(path, (100, 100))
+    os.utime(tmp_path / "one" / "deep" / "x", (200, 200))
+    assert SE.folders(url(tmp_path)) == {url(tmp_path / "one"): 200}
+    assert SE.newest(url(tmp_path / "one")) == 200
+    assert SE.newest(url(tmp_path / "none")) is None
+    assert SE.folders(url(tmp_path / "none")) == {}

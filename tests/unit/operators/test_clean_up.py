@@ -1,30 +1,44 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from esap_batch.jobs import JobState, group_name
+from esap_batch.jobs import Batch, JobState, group_name
 from esap_batch.products import Claim, work_lfn
 from operators.clean_up import CleanUp
-from tests.unit.conftest import ACCEPTED, DAG_ID, DATASET, PRODUCT, RUN, RUN_ID, World
+from tests.unit.conftest import ACCEPTED, DAG_ID, DATASET, GROUP, PRODUCT, RUN, RUN_ID, World
 
 STEPS = ("submit_simulation", "submit_merge")
 GROUPS = [group_name(DAG_ID, RUN_ID, step) for step in STEPS]
 WORK = [f"{work_lfn(group)}/batch.json" for group in GROUPS]
-OUTPUT = f"{DATASET}/out.json"
+REPORTS = f"{work_lfn(GROUPS[1])}/reports.json"
 FOREIGN = "/ctao/esap/work/esap-another/batch.json"
+DONE, BROKEN, PARTS = (
+    f"{DATASET}/{name}" for name in ("out_0.json", "out_1.json", ".out_1.json~node-7.part")
+)
 
 
 @pytest.fixture(autouse=True)
 def files(world: World) -> None:
-    """Let both steps and the product have a file, and another run too."""
-    for lfn in (*WORK, OUTPUT, FOREIGN):
-        path = world.path(lfn)
-        path.parent.mkdir(parents=True)
-        path.write_text("x")
+    """Let the second step have a finished job, a broken one that has left something, and three that run."""
+    world.submission(5)
+    world.done(0)
+    world.fail(1)
+    world.backend.known[GROUPS[1]] = world.backend.known.pop(GROUP)
+    world.path(BROKEN).write_text("half")
+    world.path(PARTS).write_text("ha")
+    jobs = world.site().located(world.jobs(5))
+    for group, some in zip(GROUPS, ((), jobs), strict=True):
+        world.site().keep(group, "batch.json", replace(Batch(group, ()), jobs=some).journal())
+    world.path(FOREIGN).parent.mkdir()
+    world.path(FOREIGN).write_text("x")
+    world.events.clear()
 
 
 def left(world: World) -> list[str]:
-    return [lfn for lfn in (*WORK, OUTPUT, FOREIGN) if world.path(lfn).exists()]
+    return [lfn for lfn in (*WORK, REPORTS, DONE, BROKEN, PARTS, FOREIGN) if world.path(lfn).exists()]
 
 
 def run(world: World) -> None:
@@ -38,61 +52,74 @@ def run(world: World) -> None:
     task.execute(world.context())
 
 
-def state(world: World, *, verified: bool, published: bool) -> None:
+def state(world: World, *, verified: bool, published: bool, missing: int = 0) -> None:
     world.ti.xcoms = {"select_facility": {"facility": "lapalma"}, "check_duplicate": PRODUCT}
     if verified:
         world.ti.xcoms["verify_outputs"] = ACCEPTED
-    world.lake.put_claim(Claim(DATASET, RUN, is_published=published))
+        world.ti.states["verify_outputs"] = "success"
+    world.lake.put_claim(Claim(DATASET, RUN, published, missing, jobs=5))
 
 
 def test_a_run_that_chose_no_facility_left_nothing(world: World) -> None:
     world.ti.xcoms = {"check_duplicate": PRODUCT}
     run(world)
     assert world.opened == []
-    assert len(left(world)) == 4
+    assert REPORTS not in left(world)
 
 
-def test_what_was_never_verified_is_deleted(world: World) -> None:
-    state(world, verified=False, published=False)
+@pytest.mark.parametrize("verified", [True, False])
+def test_without_a_product_what_finished_jobs_have_made_stays_with_all_reports(
+    world: World, verified: bool
+) -> None:
+    state(world, verified=verified, published=False)
     run(world)
-    assert left(world) == [FOREIGN]
+    assert left(world) == [*WORK, REPORTS, DONE, FOREIGN]
+    reports = json.loads(world.path(REPORTS).read_text())["reports"]
+    assert {j: r["reason"] for j, r in reports.items()} == {"0-1": "OK", "1-1": "PAYLOAD_FAILED"}
 
 
-def test_of_a_published_product_only_transient_files_are_deleted(world: World) -> None:
+def test_after_a_complete_product_all_work_files_go_and_the_product_stays(world: World) -> None:
     state(world, verified=True, published=True)
     run(world)
-    assert left(world) == [OUTPUT, FOREIGN]
+    assert left(world) == [DONE, BROKEN, PARTS, FOREIGN]
 
 
-def test_what_was_verified_but_not_ingested_stays_to_go_on_with(world: World) -> None:
-    state(world, verified=True, published=False)
+def test_after_a_partial_product_its_work_files_stay(world: World) -> None:
+    state(world, verified=True, published=True, missing=2)
     run(world)
-    assert len(left(world)) == 4
+    assert left(world) == [*WORK, REPORTS, DONE, FOREIGN]
 
 
-def test_a_published_product_is_never_deleted_even_if_a_cleared_verification_fails(world: World) -> None:
-    state(world, verified=False, published=True)
+def test_what_the_lake_knows_is_never_deleted(world: World) -> None:
+    state(world, verified=True, published=True, missing=2)
+    (output,) = world.site().located(world.jobs(5))[1].outputs
+    world.lake.datasets[DATASET]["files"] = [output]
     run(world)
-    assert left(world) == [OUTPUT, FOREIGN]
+    assert BROKEN in left(world)
 
 
-def test_jobs_of_every_step_are_killed_and_their_sandboxes_let_go(world: World) -> None:
-    state(world, verified=False, published=False)
-    submission = world.submission(2)
-    world.backend.known[GROUPS[1]] = world.backend.known.pop(submission["group"])
-    run(world)
-    assert world.events == [f"{act} {group}" for group in GROUPS for act in ("cancel", "clean_up")]
-    assert {a.state for a in world.backend.known[GROUPS[1]]} == {JobState.CANCELLED}
-
-
-def test_jobs_are_killed_even_where_all_files_stay(world: World) -> None:
-    state(world, verified=True, published=False)
-    run(world)
-    assert [e for e in world.events if e.startswith("cancel")] == [f"cancel {group}" for group in GROUPS]
-
-
-def test_it_may_be_repeated(world: World) -> None:
+def test_jobs_of_every_step_are_killed_before_their_reports_are_kept_and_sandboxes_let_go(
+    world: World,
+) -> None:
     state(world, verified=False, published=False)
     run(world)
+    first, second = GROUPS
+    assert world.events == [
+        f"cancel {first}",
+        f"clean_up {first}",
+        f"cancel {second}",
+        "put reports.json",
+        f"clean_up {second}",
+    ]
+    states = [a.state for a in world.backend.known[second]]
+    assert states == [JobState.DONE, JobState.FAILED, *[JobState.CANCELLED] * 3]
+
+
+def test_it_may_be_repeated_also_when_the_sandboxes_are_gone(world: World) -> None:
+    state(world, verified=False, published=False)
     run(world)
-    assert left(world) == [FOREIGN]
+    kept = world.path(REPORTS).read_text()
+    world.forget()
+    run(world)
+    assert left(world) == [*WORK, REPORTS, DONE, FOREIGN]
+    assert world.path(REPORTS).read_text() == kept

@@ -12,6 +12,7 @@ from operators.deduplicate import ClaimProduct
 from tests.unit.conftest import BASE, DATASET, PRODUCT, RUN, World, steering
 
 OTHER = "hello_world/manual__0"
+FOUND = {**PRODUCT, "state": "published", "missing": 0, "jobs": 0}
 
 
 def following(*names: str, teardowns: tuple[str, ...] = ()) -> Any:
@@ -54,7 +55,7 @@ def test_a_published_product_is_used_and_what_follows_is_skipped_but_teardowns(w
     with pytest.raises(DownstreamTasksSkipped) as end:
         run(world)
     assert end.value.tasks == ["select_facility"]
-    assert world.ti.pushed == {"return_value": {**PRODUCT, "made_by": OTHER, "state": "published"}}
+    assert world.ti.pushed == {"return_value": {**FOUND, "made_by": OTHER}}
     assert world.events == []
 
 
@@ -73,6 +74,8 @@ def test_the_run_that_makes_the_product_is_waited_for(world: World) -> None:
     assert (trigger.dag_id, trigger.run_ids) == ("cta_irf", ["manual__2026/11"])
     assert set(trigger.states) == {"success", "failed"}
     assert callable(getattr(task(), wait.value.method_name))
+    told = "waits for run cta_irf/manual__2026/11, which makes the same product"
+    assert world.ti.pushed == {"progress": {"text": told}}
     assert world.events == []
 
 
@@ -122,4 +125,15 @@ def test_a_run_that_is_cleared_after_it_published_says_that_it_made_the_product(
     world.lake.put_claim(Claim(DATASET, RUN, is_published=True))
     with pytest.raises(DownstreamTasksSkipped):
         run(world)
-    assert world.ti.pushed["return_value"] == {**PRODUCT, "state": "published"}
+    assert world.ti.pushed["return_value"] == FOUND
+
+
+def test_a_partial_product_is_used_and_told_as_such(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.lake.put_claim(Claim(DATASET, OTHER, is_published=True, missing=3, jobs=8))
+    with pytest.raises(DownstreamTasksSkipped):
+        run(world)
+    given = world.ti.pushed["return_value"]
+    assert (given["missing"], given["jobs"]) == (3, 8)
+    told = capsys.readouterr().out
+    assert f"3 of 8 jobs are missing in {DATASET}" in told
+    assert f"in run {OTHER}" in told

@@ -41,7 +41,7 @@ def test_a_facility_asked_for_by_name_is_taken(world: World) -> None:
 @pytest.mark.parametrize(
     ("user", "needs", "told"),
     [
-        ("dave", {}, "no facility fits"),
+        ("dave", {"preferred": "lapalma"}, "is open to ctao, the user is in km3net"),
         ("alice", {"memory_mb": 100_000}, "Nearest is cscs"),
         ("alice", {"preferred": "cta-dirac"}, "facility = 'cta-dirac': is switched off"),
     ],

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.jobs import InputFile, JobSpec, OutputSpec, group_name
+from esap_batch.products import Claim
 from operators.submit import SubmitJobs
-from tests.unit.conftest import DAG_ID, DATASET, PRODUCT, RUN_ID, World, steering
+from tests.unit.conftest import DAG_ID, DATASET, PRODUCT, RUN, RUN_ID, World, steering
 
 GROUP = group_name(DAG_ID, RUN_ID, "submit_jobs")
 
@@ -37,7 +39,7 @@ def run(world: World, n_jobs: int = 2, **settings: Any) -> dict[str, Any]:
 
 def test_the_journal_is_written_before_the_first_job_is_sent(world: World) -> None:
     run(world)
-    assert world.events == ["put batch.json", "submit 0:1,1:1"]
+    assert world.events == ["put run.json", "put batch.json", "submit 0:1,1:1"]
 
 
 def test_no_job_is_sent_when_the_journal_cannot_be_written(
@@ -115,3 +117,75 @@ def test_the_share_of_jobs_that_may_fail_is_rounded_down(
 ) -> None:
     given = run(world, n_jobs=count, request={"allowed_failure_fraction": share})
     assert given["allowed_failures"] == allowed
+
+
+NEXT = DATASET.removesuffix("1") + "2"
+
+
+def with_inputs(world: World, adler32: str, **claim: Any) -> str:
+    """Submit what an earlier step gives; tells where the outputs go."""
+    world.lake.put_claim(Claim(DATASET, RUN, **claim))
+    manifest = {
+        "schema": 1,
+        "activity": {
+            **dict.fromkeys(("group", "step", "facility", "started", "finished", "runtime"), ""),
+            "jobs": 1,
+            "software": [],
+        },
+        "rse": "",
+        "files": [{"name": "a", "lfn": "/ctao/esap/a", "pfn": "file:///a", "size": 1, "adler32": adler32}],
+        "validation": [],
+        "failed": [],
+    }
+    run(world, inputs={"manifest": world.site().keep("esap-first", "manifest.json", manifest)})
+    return world.backend.batches[-1].jobs[0].outputs[0].lfn.rsplit("/", 1)[0]
+
+
+def test_with_other_inputs_the_files_of_a_published_product_are_not_touched(world: World) -> None:
+    assert with_inputs(world, "00000001", is_published=False) == DATASET
+    partial = {"is_published": True, "missing": 1, "jobs": 2}
+    assert with_inputs(world, "00000001", **partial) == DATASET
+    assert with_inputs(world, "00000002", **partial) == NEXT
+    assert with_inputs(world, "00000002", **partial) == NEXT
+
+
+def test_for_a_complete_product_nothing_is_submitted(world: World) -> None:
+    world.lake.put_claim(Claim(DATASET, RUN, is_published=True))
+    with pytest.raises(AirflowFailException, match="is published and complete"):
+        run(world)
+    assert world.backend.batches == []
+
+
+def in_container(world: World, tmp_image: bytes = b"image") -> dict[str, Any]:
+    """Put an image into the lake, not at the facility's place; give what `SelectContainer` does."""
+    lfn = "/ctao/esap/images/corsika/0123-g1/image.tar.gz"
+    pfn = world.lake.pfns("CSCS-DISK", [lfn])[lfn]
+    stored = world.storage.put(pfn, tmp_image)
+    return {"lfn": lfn, "pfn": pfn, "size": stored.size, "adler32": stored.adler32, "sha256": "ab"}
+
+
+def test_jobs_with_a_container_run_in_its_image(world: World) -> None:
+    container = in_container(world)
+    run(world, container=container)
+    batch = world.backend.batches[-1]
+    assert batch.runtime == {
+        "type": "rootfs",
+        "software_root_env": "VO_CTAO_SW_DIR",
+        "image": "image.tar.gz",
+        "sha256": "ab",
+    }
+    (given,) = batch.jobs[0].inputs
+    assert (given.name, given.pfn, given.adler32) == ("image.tar.gz", container["pfn"], container["adler32"])
+
+
+def test_the_image_is_taken_from_near_the_jobs_where_a_copy_is(world: World) -> None:
+    container = in_container(world)
+    near = world.lake.pfns("LAPALMA-DISK", [container["lfn"]])[container["lfn"]]
+    world.storage.put(near, b"image")
+    run(world, container=container)
+    assert world.backend.batches[-1].jobs[0].inputs[0].pfn == near
+
+
+def test_without_a_container_the_facilitys_first_runtime_is_taken(world: World) -> None:
+    run(world, container={})
+    assert world.backend.batches[-1].runtime["type"] == "plain"

@@ -6,6 +6,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.errors import Problem
+from esap_batch.flat_steering import Converted
 from operators.validate import ValidateRequest
 from tests.unit.conftest import RUN, World
 
@@ -60,3 +61,21 @@ def test_a_user_of_another_experiment_is_told_the_group_that_is_needed(world: Wo
 def test_the_owner_is_never_taken_from_the_request(world: World) -> None:
     with pytest.raises(AirflowFailException, match="owner"):
         run(world, {"owner": "admin"})
+
+
+def test_a_document_of_another_shape_is_converted_first(world: World) -> None:
+    def convert(_conf: Any, _workflow: Any) -> Converted:
+        return Converted({"n_jobs": 7})
+
+    assert run(world, {"Parameters": {"N": "7"}}, convert=convert)["request"]["n_jobs"] == 7
+
+
+def test_what_is_wrong_is_told_in_the_words_of_the_document(world: World) -> None:
+    def convert(_conf: Any, _workflow: Any) -> Converted:
+        problem = Problem("Parameters.X", "1", "", "there is no such field")
+        return Converted({"n_jobs": 0}, (problem,), {"n_jobs": "Parameters.N"})
+
+    with pytest.raises(AirflowFailException) as refusal:
+        run(world, {"Parameters": {"N": "0"}}, convert=convert)
+    assert "Parameters.X" in str(refusal.value)
+    assert "Parameters.N = 0: allowed a whole number from 1" in str(refusal.value)

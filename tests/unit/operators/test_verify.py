@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,3 +143,27 @@ def test_a_published_product_is_never_moved(world: World) -> None:
     with pytest.raises(AirflowFailException, match="is published"):
         task.execute(world.context())
     assert sorted(p for p in world.root.rglob("*")) == before
+
+
+def test_what_an_earlier_step_of_the_product_made_is_judged_too(world: World) -> None:
+    last = prepared(world, "invalid", "valid")
+    site = world.site()
+    whole = site.manifest(last.ended)
+    halves = [
+        {**last.ended, "manifest": site.keep(f"group-{n}", "manifest.json", half.document())}
+        for n, half in enumerate(
+            replace(whole, files=whole.files[n : n + 1], validation=whole.validation[n : n + 1])
+            for n in range(2)
+        )
+    ]
+    task = VerifyOutputs(
+        task_id="verify_outputs",
+        steering=last.steering,
+        submission=last.submission,
+        ended=halves[1],
+        before=[{"submission": last.submission, "ended": halves[0]}],
+        product=PRODUCT,
+    )
+    with pytest.raises(AirflowFailException, match=r"out_0\.json: hello\.format"):
+        task.execute(world.context())
+    assert all(world.path(f"{QUARANTINE}/out_{n}.json").is_file() for n in range(2))

@@ -56,6 +56,7 @@ def test_a_finished_batch_gives_a_manifest_beside_its_journal(world: World) -> N
     world.done(1)
     world.done(0)
     given = task(submission).execute(world.context())
+    assert world.ti.pushed["progress"] == {"text": "jobs 2 of 2 done", "done": 2, "of": 2, "failed": 0}
     reference = given.pop("manifest")
     assert given == {"group": GROUP, "facility": "lapalma", "done": 2, "failed": 0}
     manifest = json.loads(world.path(reference["lfn"]).read_text())
@@ -106,12 +107,14 @@ def test_it_gives_up_for_good_naming_job_reason_and_what_to_do(world: World) -> 
     submission = world.submission(2)
     world.done(0)
     for attempt in (1, 2, 3):
-        world.fail(1, attempt, "MEMORY_LIMIT")
+        world.fail(1, attempt, "PAYLOAD_FAILED")
     with pytest.raises(AirflowFailException) as failure:
         task(submission).resume(world.context(), ENDED, 3)
     text = str(failure.value)
     assert text.startswith("1 of 2 jobs failed for good at La Palma on-site computing")
-    assert "job 1 (attempt 3, id 1-3): DIAGNOSIS MEMORY_LIMIT: it broke. ACTION ask for more memory" in text
+    assert (
+        "job 1 (attempt 3, id 1-3): DIAGNOSIS PAYLOAD_FAILED: it broke. ACTION read the payload's log" in text
+    )
     assert submitted(world) == []
 
 
@@ -139,12 +142,40 @@ def test_a_share_of_jobs_may_fail(world: World) -> None:
     assert (given["done"], given["failed"]) == (1, 1)
     manifest = json.loads(world.path(given["manifest"]["lfn"]).read_text())
     assert [len(manifest["files"]), len(manifest["failed"])] == [1, 1]
+    (missing,) = manifest["missing"]
+    assert missing == {
+        "job": 1,
+        "files": [f"{DATASET}/out_1.json"],
+        "diagnosis": "BAD_DESCRIPTION",
+        "message": "it broke.",
+        "action": "this is a fault of the workflow: tell its maintainers",
+    }
+
+
+def test_without_any_finished_job_nothing_was_made_whatever_is_allowed(world: World) -> None:
+    submission = world.submission(2, allowed_failures=2)
+    for index in range(2):
+        world.fail(index, reason="BAD_DESCRIPTION")
+    with pytest.raises(AirflowFailException, match="so nothing was made: job 0"):
+        task(submission).execute(world.context())
+
+
+def cleared(world: World) -> None:
+    """Let the next start of the task be one that a user has asked for."""
+    world.ti.try_number = 2
+
+
+def test_the_number_of_attempts_does_not_depend_on_how_fast_the_first_one_fails(world: World) -> None:
+    submission = world.submission(1)
+    world.fail(0)
+    assert deferred(task(submission), world).kwargs == {"limit": 3}
 
 
 def test_a_clear_grants_as_many_attempts_again(world: World) -> None:
     submission = world.submission(1)
     for attempt in (1, 2, 3):
         world.fail(0, attempt)
+    cleared(world)
     wait = deferred(task(submission), world)
     assert submitted(world) == ["submit 0:4"]
     assert wait.kwargs == {"limit": 6}
@@ -198,8 +229,101 @@ def test_a_clear_grants_attempts_to_jobs_whose_outputs_were_bad_too(world: World
         world.done(0, attempt, verdict="valid" if fault == "lost" else "invalid")
     if fault == "lost":
         world.path(f"{DATASET}/out_0.json").unlink()
+    cleared(world)
     deferred(task(submission, require_valid=True), world)
     assert submitted(world) == ["submit 0:4"]
+
+
+def limits(memory_mb: int) -> Any:
+    return {"wall_time_s": 3600, "memory_mb": memory_mb, "disk_mb": 2000}
+
+
+def test_a_job_that_ran_out_of_memory_gets_more_and_no_other_job_does(world: World) -> None:
+    submission = world.submission(3)
+    world.fail(0, reason="MEMORY_LIMIT", limits=limits(500))
+    world.fail(1, limits=limits(500))
+    world.done(2)
+    deferred(task(submission), world, limit=3)
+    given = {job.index: job.limits.memory_mb for job in world.backend.batches[-1].jobs}
+    assert given == {0: 1000, 1: 500, 2: 2000}
+    assert world.site().batch(submission).jobs[0].limits.memory_mb == 2000, "the journal stays"
+
+
+def test_a_try_that_broke_off_before_it_submitted_raises_the_limit_once(world: World) -> None:
+    submission = world.submission(1)
+    world.fail(0, reason="MEMORY_LIMIT", limits=limits(500))
+    for _ in range(2):
+        deferred(task(submission), world, limit=3)
+        world.backend.known[GROUP] = world.backend.known[GROUP][:1]
+    assert [b.jobs[0].limits.memory_mb for b in world.backend.batches[1:]] == [1000, 1000]
+
+
+def test_a_raised_limit_is_not_lost_when_the_next_attempt_is_killed(world: World) -> None:
+    submission = world.submission(1)
+    world.fail(0, reason="MEMORY_LIMIT", limits=limits(500))
+    world.fail(0, 2, reason="PAYLOAD_FAILED", limits=limits(1000))
+    world.end_silently(0, 3, JobState.CANCELLED)
+    deferred(task(submission), world, limit=4)
+    assert world.backend.batches[-1].jobs[0].limits.memory_mb == 1000
+
+
+def test_a_job_that_had_all_the_facility_gives_has_failed_for_good(world: World) -> None:
+    submission = world.submission(1)
+    world.fail(0, reason="MEMORY_LIMIT", limits=limits(2000))
+    with pytest.raises(AirflowFailException, match="2000 MB of memory is the most that La Palma"):
+        task(submission).resume(world.context(), ENDED, 3)
+    assert submitted(world) == []
+
+
+def test_finished_jobs_stay_finished_when_their_sandboxes_are_gone(world: World) -> None:
+    submission = world.submission(3)
+    world.done(0)
+    world.done(2)
+    for attempt in (1, 2, 3):
+        world.fail(1, attempt, "MEMORY_LIMIT", limits(500))
+    with pytest.raises(AirflowFailException):
+        task(submission).resume(world.context(), ENDED, 3)
+    world.forget()
+    cleared(world)
+    deferred(task(submission), world)
+    assert submitted(world) == ["submit 1:4"]
+    assert world.backend.batches[-1].jobs[1].limits.memory_mb == 1000
+    world.done(1, attempt=4)
+    assert task(submission).resume(world.context(), ENDED, 6)["done"] == 3
+
+
+def test_finished_jobs_stay_finished_when_the_back_end_has_forgotten_them(world: World) -> None:
+    submission = world.submission(2)
+    world.done(0)
+    world.fail(1, reason="BAD_DESCRIPTION")
+    with pytest.raises(AirflowFailException):
+        task(submission).execute(world.context())
+    world.forget()
+    world.backend.known[GROUP].clear()
+    cleared(world)
+    deferred(task(submission), world)
+    assert submitted(world) == ["submit 1:1"]
+
+
+def test_a_user_who_clears_gets_another_go_also_where_trying_again_did_not_help(world: World) -> None:
+    submission = world.submission(1)
+    world.fail(0, reason="SOFTWARE_MISSING")
+    cleared(world)
+    wait = deferred(task(submission), world)
+    assert submitted(world) == ["submit 0:2"]
+    world.fail(0, 2, reason="SOFTWARE_MISSING")
+    with pytest.raises(AirflowFailException, match="attempt 2"):
+        task(submission).resume(world.context(), ENDED, wait.kwargs["limit"])
+
+
+def test_a_job_whose_inputs_were_made_anew_is_repeated(world: World) -> None:
+    submission = world.submission(2)
+    world.done(0)
+    world.done(1)
+    stale = {"name": "a", "lfn": "/ctao/esap/a", "size": 1, "adler32": "00000001"}
+    world.backend.written["1-1"]["inputs"] = [stale]
+    deferred(task(submission), world)
+    assert submitted(world) == ["submit 1:2"]
 
 
 def test_a_back_end_that_stays_silent_is_worth_another_try(world: World) -> None:

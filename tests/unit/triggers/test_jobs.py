@@ -13,8 +13,9 @@ from airflow.triggers.base import TriggerEvent
 
 from esap_batch.jobs import JobState
 from hooks.backends import BackendRef
+from hooks.errors import RefusedForGood
 from triggers import jobs as module
-from triggers.jobs import CANCEL_TRIES, JobsEnded, progress
+from triggers.jobs import CANCEL_TRIES, JobsEnded, figures, progress
 
 REF: BackendRef = {"type": "dirac", "connection": "dirac_local", "user": "alice"}
 
@@ -150,6 +151,39 @@ def test_a_cancel_that_never_works_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_progress_is_one_line_of_what_there_is() -> None:
-    counts = counted(done=3, running=2, queued=3, lost=1, cancelled=1)
-    assert progress(counts, 10) == "jobs 3 of 10 done, 2 running, 3 queued, 1 cancelled, 1 lost"
+    counts = counted(done=3, running=2, queued=3, lost=2, cancelled=1)
+    assert (
+        progress(counts, 10) == "jobs 3 of 10 done, 2 running, 3 queued, 1 attempt cancelled, 2 attempts lost"
+    )
     assert progress(Counter(), 8) == "jobs 0 of 8 done"
+
+
+def test_figures_say_the_same_in_numbers() -> None:
+    assert figures(counted(done=3, running=2, failed=1), 10) == {
+        "text": "jobs 3 of 10 done, 2 running, 1 attempt failed",
+        "of": 10,
+        "done": 3,
+        "running": 2,
+        "queued": 0,
+        "failed": 1,
+        "cancelled": 0,
+        "lost": 0,
+    }
+
+
+def test_progress_is_shown_once_for_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    async def show(_trigger: JobsEnded, document: dict[str, Any]) -> None:
+        shown.append(document["text"])
+
+    monkeypatch.setattr(module, "show_progress", show)
+    serve(monkeypatch, Backend([counted(queued=4), counted(queued=4), counted(done=4)]))
+    events(trigger())
+    assert shown == ["jobs 0 of 4 done, 4 queued", "jobs 4 of 4 done"]
+
+
+def test_a_back_end_that_refuses_for_good_is_not_borne_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, Backend([RefusedForGood("DiracX", "http://d", "401"), counted(done=4)]))
+    (event,) = events(trigger())
+    assert event.payload == {"status": "silent", "message": "DiracX at http://d refuses: 401"}

@@ -41,7 +41,8 @@ def test_each_job_writes_its_own_file() -> None:
 @pytest.mark.parametrize("behaviour", WORKFLOW.properties["behaviour"]["enum"])
 def test_every_behaviour_reaches_the_payload(behaviour: str) -> None:
     (job,) = hello_world.jobs(steering_of(behaviour=behaviour, n_jobs=1), "/ctao/esap/x")
-    assert job.files["config.json"]["behaviour"] == behaviour
+    told = {"some_fail": "fail_once", "more_memory": "memory", "more_time": "slow"}
+    assert job.files["config.json"]["behaviour"] == told.get(behaviour, behaviour)
     assert job.files["config.json"]["outputs"] == [o.name for o in job.outputs]
     assert len(job.outputs) == (2 if behaviour == "partial_output" else 1)
 
@@ -75,7 +76,27 @@ def test_jobs_that_fit_nowhere_are_refused_with_the_nearest_miss() -> None:
         match(needs, FACILITIES, {})
 
 
-def test_a_user_of_an_experiment_without_a_facility_is_told_so() -> None:
+def test_km3net_has_a_facility_of_its_own() -> None:
     needs = hello_world.requirements(steering_of(), IDENTITIES.identity_of("dave"))
+    assert [r.facility.name for r in match(needs, FACILITIES, {}).ranked] == ["km3net-local"]
+
+
+def test_a_facility_of_another_experiment_is_refused() -> None:
+    needs = hello_world.requirements(steering_of(facility="lapalma"), IDENTITIES.identity_of("dave"))
     with pytest.raises(NoFacilityFits, match="is open to ctao, the user is in km3net"):
         match(needs, FACILITIES, {})
+
+
+def test_some_fail_is_about_the_first_jobs_only() -> None:
+    jobs = hello_world.jobs(
+        steering_of(behaviour="some_fail", n_jobs=3, failing_jobs=2, failing_attempts=4), "/x"
+    )
+    told = [(j.files["config.json"]["behaviour"], j.files["config.json"]["failing_attempts"]) for j in jobs]
+    assert told == [("fail_once", 4), ("fail_once", 4), ("ok", 4)]
+
+
+def test_what_needs_more_fits_into_twice_its_limits() -> None:
+    (hungry,) = hello_world.jobs(steering_of(behaviour="more_memory", n_jobs=1, memory_mb=100), "/x")
+    assert 100 == hungry.limits.memory_mb < hungry.files["config.json"]["memory_mb"] < 200
+    (slow,) = hello_world.jobs(steering_of(behaviour="more_time", n_jobs=1, duration_s=10), "/x")
+    assert 10 == slow.limits.wall_time_s < slow.files["config.json"]["duration_s"] < 20
