@@ -4,12 +4,17 @@ SOURCES := plugins dags runner localgrid payloads tests
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 export PYTHONPATH := plugins:.
 
-.PHONY: setup demo up down test test-unit lint lock
+.PHONY: setup demo up down test test-unit test-heavy lint lock
 
 setup: ## the environments; up to date ones are skipped
 	@localgrid/bootstrap.sh
 
-demo: setup ## a production from request to product, live
+# What the demo of a use case needs beyond the usual environments.
+EXTRAS_cta_concordia := toolchain
+EXTRAS_km3net_concordia := toolchain
+
+demo: ## a production from request to product, live
+	@localgrid/bootstrap.sh $(EXTRAS_$(USE_CASE))
 	@$(PYTHON) -m localgrid.demo $(USE_CASE)
 
 up: setup ## the local grid and Airflow
@@ -19,11 +24,15 @@ down: ## stop them; `python -m localgrid down --purge` also forgets
 	@$(PYTHON) -m localgrid down
 
 test: ## all tests
-	@localgrid/bootstrap.sh gammapy
+	@localgrid/bootstrap.sh gammapy toolchain testdata
 	@$(PYTHON) -m pytest
 
 test-unit: setup ## the fast ones
 	@$(PYTHON) -m pytest tests/unit
+
+test-heavy: ## those that need ctapipe or gammapy
+	@localgrid/bootstrap.sh ctapipe gammapy
+	@$(PYTHON) -m pytest tests/heavy
 
 lint: setup
 	@.venv/bin/ruff check .

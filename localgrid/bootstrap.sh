@@ -37,20 +37,22 @@ make_uv() { # the uv on PATH, or else our own in .envs/uv
     echo "$PWD/.envs/uv/bin/uv"
 }
 
-install_env() { # DIRECTORY EDITABLE LOCK...: exactly what the lock files say, then one package of this project
-    local dir=$1 editable=$2
+install_env() { # DIRECTORY EDITABLES LOCK...: exactly what the lock files say, then packages of this project
+    local dir=$1 editables=$2 editable
     shift 2
     [ -x "$dir/bin/python" ] && "$dir/bin/python" -c '' 2>/dev/null || "$UV" venv -q --clear --python "$PYTHON" "$dir"
     "$UV" pip sync -q --python "$dir/bin/python" --require-hashes "$@"
-    [ -z "$editable" ] || "$UV" pip install -q --python "$dir/bin/python" --no-deps \
-        --build-constraints requirements/build.txt -e "$editable"
+    for editable in $editables; do
+        "$UV" pip install -q --python "$dir/bin/python" --no-deps \
+            --build-constraints requirements/build.txt -e "$editable"
+    done
 }
 
-environment() { # DIRECTORY EDITABLE LOCK...: skipped when the stamp, a hash of its lock files, matches
-    local dir=$1 editable=$2 start stamp log
+environment() { # DIRECTORY EDITABLES LOCK...: skipped when the stamp, a hash of its lock files, matches
+    local dir=$1 editables=$2 start stamp log
     start=$(now)
     log="$LOGS/$(basename "$dir").log"
-    stamp=$({ echo "$PWD $PYTHON"; cat "${@:3}" ${editable:+"$editable/pyproject.toml" requirements/build.txt}; } | sha256sum | cut -d' ' -f1)
+    stamp=$({ echo "$PWD $PYTHON"; cat "${@:3}" ${editables:+requirements/build.txt}; for e in $editables; do cat "$e/pyproject.toml"; done; } | sha256sum | cut -d' ' -f1)
     if [ -x "$dir/bin/python" ] && [ "$(cat "$dir/.esap-stamp" 2>/dev/null)" = "$stamp" ]; then
         step "$dir" "$start" "up to date"
         return
@@ -77,8 +79,10 @@ environment .venv "" requirements/airflow.txt & PIDS+=($!)
 environment .envs/diracx "" requirements/diracx.txt & PIDS+=($!)
 environment .envs/rucio "" requirements/rucio.txt requirements/rucio-policy.txt & PIDS+=($!)
 environment .envs/fits "$FITS" requirements/fits.txt & PIDS+=($!)
-for extra in "$@"; do # e.g. gammapy, which only tests use
-    environment ".envs/$extra" "" "requirements/$extra.txt" & PIDS+=($!)
+for extra in "$@"; do # heavy ones; the payload of the same name needs what esap-fits writes and checks
+    own=""
+    [ ! -f "payloads/$extra/pyproject.toml" ] || own="$FITS payloads/$extra"
+    environment ".envs/$extra" "$own" "requirements/$extra.txt" & PIDS+=($!)
 done
 FAILED=0
 for pid in "${PIDS[@]}"; do wait "$pid" || FAILED=1; done

@@ -43,8 +43,11 @@ import resource
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 import traceback
 import urllib.error
@@ -86,8 +89,12 @@ GRACE_S = 5.0  # between SIGTERM and SIGKILL
 UNKILLABLE_S = 30.0  # a process that hangs in the kernel is left to the site
 HTTP_TIMEOUT_S = 60.0
 RETRY_DELAYS_S = tuple(float(s) for s in os.environ.get("ESAP_RETRY_DELAYS_S", "1,4,10").split(","))
+SIGNALLED = 128  # exit codes above it tell of a signal where a shell or a container stands between
 GONE = (401, 403, 404, 410)  # HTTP answers that trying again does not change
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+PLAIN, ROOTFS = "plain", "rootfs"
+IMAGE_CACHE = "ESAP_IMAGE_CACHE"  # names the node's folder of unpacked images
+INSIDE = "/work"  # the job's directory as a contained payload sees it
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 Json = Dict[str, Any]
@@ -204,6 +211,10 @@ JOB_RULES: Tuple[Rule, ...] = (
     ("limits", lambda v: isinstance(v, dict), "an object"),
     ("environment", is_texts, "an object of strings"),
 )
+ROOTFS_RULES: Tuple[Rule, ...] = (
+    ("image", is_plain_name, PLAIN_NAME),
+    ("sha256", lambda v: isinstance(v, str) and re.match(r"^[0-9a-f]{64}$", v) is not None, "64 hex digits"),
+)
 BATCH_RULES: Tuple[Rule, ...] = (
     ("schema", lambda v: v == SCHEMA and not isinstance(v, bool), str(SCHEMA)),
     ("group", is_text, "a name"),
@@ -246,6 +257,19 @@ def job_problems(job: Json, where: str) -> List[str]:
     return problems
 
 
+def runtime_problems(runtime: Json, job: Json) -> List[str]:
+    """Check that the image of a `rootfs` runtime is one of the job's inputs and named by its digest."""
+    if runtime["type"] != ROOTFS:
+        return []
+    problems = problems_of(runtime, ROOTFS_RULES, "runtime")
+    names = [one["name"] for one in job["inputs"]]
+    if not problems and runtime["image"] not in names:
+        problems = [
+            "runtime.image = {}: allowed is the name of an input".format(json.dumps(runtime["image"]))
+        ]
+    return problems
+
+
 def load_batch(path: str) -> Json:
     """Read `batch.json`; JobError says what is wrong with it."""
     try:
@@ -265,7 +289,7 @@ def select_job(batch: Json, index: int) -> Json:
         raise JobError("BAD_DESCRIPTION", "; ".join(problems))
     for n, job in enumerate(batch["jobs"]):
         if isinstance(job, dict) and job.get("index") == index:
-            problems = job_problems(job, f"jobs[{n}]")
+            problems = job_problems(job, f"jobs[{n}]") or runtime_problems(batch["runtime"], job)
             if problems:
                 raise JobError("BAD_DESCRIPTION", "; ".join(problems))
             return dict(job)
@@ -300,7 +324,7 @@ def plain_environment(batch: Json) -> Dict[str, str]:
     return {"PATH": os.pathsep.join([*places, os.environ.get("PATH", os.defpath)])}
 
 
-RUNTIMES: Dict[str, Callable[[Json], Dict[str, str]]] = {"plain": plain_environment}
+RUNTIMES: Dict[str, Callable[[Json], Dict[str, str]]] = {PLAIN: plain_environment, ROOTFS: plain_environment}
 
 
 def job_environment(batch: Json, job: Json, attempt: int) -> Dict[str, str]:
@@ -312,7 +336,8 @@ def job_environment(batch: Json, job: Json, attempt: int) -> Dict[str, str]:
     environment = dict(os.environ, **job["environment"])
     environment.update(RUNTIMES[kind](batch))
     environment.update(ESAP_GROUP=batch["group"], ESAP_INDEX=str(job["index"]), ESAP_ATTEMPT=str(attempt))
-    commands = [job["command"]] + [one["validator"] for one in job["outputs"] if one["validator"]]
+    commands = [] if kind == ROOTFS else [job["command"]]  # what an image holds is seen when it is started
+    commands += [one["validator"] for one in job["outputs"] if one["validator"]]
     for command in commands:
         if shutil.which(command[0], path=environment.get("PATH")) is None:
             raise JobError("SOFTWARE_MISSING", f"the program {command[0]} is not on PATH")
@@ -699,6 +724,130 @@ def upload_output(one: Json, sums: Checksums) -> None:
         raise JobError("UPLOAD_FAILED", f"{what}: {error}") from error
 
 
+# --- images: payloads in a root filesystem of their own --------------------------------------------
+
+
+def cached_image(digest: str) -> str:
+    """Give the place of an unpacked image in the node's cache; JobError when the cache is not this user's."""
+    cache = os.environ.get(IMAGE_CACHE) or f"/var/tmp/esap-images-{os.getuid()}"  # noqa: S108 - checked below
+    os.makedirs(cache, mode=0o700, exist_ok=True)
+    found = os.lstat(cache)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise JobError("SOFTWARE_MISSING", f"the image cache {cache} is not this user's own directory")
+    return os.path.join(cache, digest)
+
+
+def unpack_image(archive: str, digest: str) -> str:
+    """Unpack an image into the node's cache, once for all jobs; JobError when it is not what it should be."""
+    target = cached_image(digest)
+    if os.path.isdir(target):
+        return target
+    found = checksums_of(archive).sha256
+    if found != digest:
+        raise JobError("INPUT_CORRUPT", f"the image {archive} has sha256 {found}, must have {digest}")
+    part = tempfile.mkdtemp(prefix=".part-", dir=os.path.dirname(target))
+    try:
+        with tarfile.open(archive) as tar:
+            extract(tar, part)
+        for name in ("proc", "dev", INSIDE.strip("/")):
+            os.makedirs(os.path.join(part, name), exist_ok=True)
+        os.chmod(part, 0o755)  # noqa: S103 - the root directory of the contained payload
+        os.rename(part, target)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise JobError("INPUT_CORRUPT", f"the image {archive} cannot be unpacked: {error}") from error
+    except OSError:
+        if not os.path.isdir(target):  # else another job was faster
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def extract(tar: tarfile.TarFile, target: str) -> None:
+    """Unpack files and directories, then symbolic links; JobError for anything that may lead outside."""
+    links = []
+    for member in tar:
+        parts = [p for p in member.name.split("/") if p not in ("", ".")]
+        if ".." in parts or not (member.isfile() or member.isdir() or member.issym()):
+            raise JobError("INPUT_CORRUPT", f"the image holds {member.name}, which is not allowed in one")
+        path = os.path.join(target, *parts)
+        if member.isdir():
+            os.makedirs(path, exist_ok=True)
+        elif member.issym():
+            links.append((member.linkname, path))
+        else:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as stream:
+                shutil.copyfileobj(tar.extractfile(member), stream)  # type: ignore[arg-type]
+            os.chmod(path, 0o755 if member.mode & 0o100 else 0o644)
+    for goal, path in links:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.symlink(goal, path)
+
+
+def by_bwrap(root: str) -> List[str]:
+    """Start by bubblewrap: image read-only, the job's directory at /work, no network, no other process."""
+    places = ["--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--bind", os.getcwd(), INSIDE]
+    return ["bwrap", *places, "--chdir", INSIDE, "--unshare-all", "--die-with-parent", "--new-session", "--"]
+
+
+UNSHARE = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "--pid",
+    "--net",
+    "--ipc",
+    "--fork",
+    "--kill-child",
+]
+# What bwrap does, with util-linux alone. A mount that was nosuid and nodev must stay so.
+MOUNTS = """set -e
+root=$1 work=$2
+shift 2
+mount --bind "$root" "$root"
+mount --bind "$work" "$root/work"
+mount -t proc proc "$root/proc"
+mount -t tmpfs -o size=64k,mode=755 dev "$root/dev"
+for name in null zero random urandom; do
+    : >"$root/dev/$name"
+    mount --bind "/dev/$name" "$root/dev/$name"
+done
+mount -o remount,bind,ro "$root" 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev "$root"
+exec unshare --root="$root" --wd=/work -- "$@"
+"""
+
+
+def by_unshare(root: str) -> List[str]:
+    """Start by util-linux, for nodes without bubblewrap."""
+    return [*UNSHARE, "--", "sh", "-c", MOUNTS, "esap-rootfs", root, os.getcwd()]
+
+
+# What starts an image, in order of preference, and how to see that the node lets it.
+ENGINES: Dict[str, Tuple[Callable[[str], List[str]], List[str]]] = {
+    "bwrap": (by_bwrap, ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--", "true"]),
+    "unshare": (by_unshare, [*UNSHARE, "--", "true"]),
+}
+
+
+def find_engine(wanted: Optional[str]) -> str:
+    """Name what starts images here; JobError says why nothing does."""
+    told = []
+    for name in [wanted] if wanted else list(ENGINES):
+        probe = ENGINES[name][1] if name in ENGINES else []
+        if not probe or shutil.which(probe[0]) is None:
+            told.append(f"{name} is not there")
+            continue
+        done = subprocess.run(
+            probe, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
+        )
+        if done.returncode == 0:
+            return name
+        told.append("{} says: {}".format(name, done.stderr.decode("utf-8", "replace").strip()[-200:]))
+    raise JobError("SOFTWARE_MISSING", "this node cannot start images: {}".format("; ".join(told)))
+
+
 # --- the job --------------------------------------------------------------------------------------
 
 
@@ -729,6 +878,7 @@ class Job:
             "cpu_s": 0.0,
             "host": socket.gethostname(),
             "site": os.environ.get("DIRAC_SITE", ""),
+            "limits": {},
             "runtime": {},
             "software": [],
             "inputs": [],
@@ -763,6 +913,7 @@ class Job:
         self.job = select_job(self.batch, self.options.index)
         self.report["runtime"] = self.batch["runtime"]
         self.report["software"] = self.batch["software"]
+        self.report["limits"] = {name: self.job["limits"][name] for name, _, _ in LIMIT_RULES}
         self.watched = Watched(self.job["limits"])
         say("job {} of {}, attempt {}".format(self.job["index"], self.batch["group"], self.options.attempt))
 
@@ -773,15 +924,38 @@ class Job:
             message = "the inputs have {:.0f} MB, the job may take {:g} MB of disk"
             raise JobError("DISK_LIMIT", message.format(need, self.job["limits"]["disk_mb"]))
         for one in self.job["inputs"]:
-            fetch_input(one)
+            if not self.has_image(one["name"]):
+                fetch_input(one)
             self.report["inputs"].append({k: one.get(k) for k in ("name", "lfn", "size", "adler32")})
+
+    def has_image(self, name: str) -> bool:
+        """True for an input that is an image which this node has unpacked already."""
+        runtime = self.batch["runtime"]
+        if runtime["type"] != ROOTFS or runtime["image"] != name:
+            return False
+        return os.path.isdir(cached_image(runtime["sha256"]))
+
+    def start_line(self) -> Tuple[List[str], Dict[str, str]]:
+        """Give the payload's command and environment; those of a contained one know nothing of the node."""
+        runtime = self.batch["runtime"]
+        if runtime["type"] != ROOTFS:
+            return self.job["command"], self.environment
+        root = unpack_image(runtime["image"], runtime["sha256"])
+        engine = find_engine(runtime.get("engine"))
+        self.report["runtime"] = dict(runtime, engine=engine)
+        own = {k: v for k, v in self.environment.items() if k.startswith("ESAP_") and k != IMAGE_CACHE}
+        places = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": INSIDE, "TMPDIR": INSIDE}
+        environment = dict(places, LANG="C.UTF-8", **dict(own, **self.job["environment"]))
+        program, *settings = ENGINES[engine][0](root)
+        return [str(shutil.which(program)), *settings, *self.job["command"]], environment
 
     def payload(self) -> None:
         """Run the payload; it must end with exit code 0 and leave every output."""
         say("runs {}".format(" ".join(self.job["command"])))
+        command, environment = self.start_line()
         try:
             with open(PAYLOAD_LOG, "wb") as log:
-                code = self.watched.run(self.job["command"], self.environment, log, subprocess.STDOUT)
+                code = self.watched.run(command, environment, log, subprocess.STDOUT)
         except JobError as error:
             if error.reason == "TERMINATED":
                 raise
@@ -792,6 +966,8 @@ class Job:
             raise JobError(
                 "SOFTWARE_MISSING", "{} cannot be started: {}".format(self.job["command"][0], error)
             ) from error
+        if command is not self.job["command"] and code > SIGNALLED:
+            code = SIGNALLED - code  # as a container tells of a signal
         self.report["payload_exit_code"] = code
         if code < 0:
             message = f"the payload was killed by {signal.Signals(-code).name} (not by the runner)"

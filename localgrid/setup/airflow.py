@@ -100,7 +100,7 @@ def connections(layout: Layout) -> dict[str, object]:
             "host": layout.url("rucio"),
             "login": rucio.ESAP_USER,
             "password": layout.secrets["rucio_esap_password"],
-            "extra": {"account": "esap", "auth_type": "userpass"},
+            "extra": {"account": "esap", "auth_type": "userpass", "poll_interval": 1.0},
         },
     }
 

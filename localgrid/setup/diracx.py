@@ -14,10 +14,14 @@ from localgrid.layout import HOST, PROJECT, Layout, write_private, write_private
 
 VO = "ctao"
 USERS = {"alice": "ctao_user", "bob": "ctao_user", "carol": "ctao_admin", "pilot": "ctao_pilot"}
+KM3NET = "km3net"
+KM3NET_USERS = {"dave": "km3net_user"}
+MEMBERS = {VO: USERS, KM3NET: KM3NET_USERS}
 PROPERTIES = {
     "ctao_user": ["NormalUser"],
     "ctao_admin": ["NormalUser", "JobAdministrator"],
     "ctao_pilot": ["GenericPilot"],
+    "km3net_user": ["NormalUser"],
 }
 JOB_TYPES = [
     *("User", "Test", "Hospital", "MCSimulation", "DL0_Reprocessing", "Merging"),
@@ -38,27 +42,33 @@ def url(layout: Layout) -> str:
 
 def configuration() -> dict[str, Any]:
     """The configuration that DiracX reads from its git repository."""
-    users = {f"sub-{name}": {"PreferedUsername": name} for name in USERS}
-    groups = {
-        group: {"Properties": properties, "Users": [f"sub-{u}" for u, g in USERS.items() if g == group]}
-        for group, properties in PROPERTIES.items()
-    }
-    registry = {
-        "DefaultGroup": "ctao_user",
-        "IdP": {
-            "URL": "http://localhost:9",
-            "ClientID": "localgrid",
-        },  # no login page here: tokens by exchange
-        "Users": users,
-        "Groups": groups,
-    }
     operations = {
         "Services": {
             "JobMonitoring": {"GlobalJobsInfo": False}
         },  # True would show everyone's jobs to everyone
         "JobDescription": {"AllowedJobTypes": JOB_TYPES},
     }
-    return {"DIRAC": {}, "Registry": {VO: registry}, "Operations": {VO: operations}}
+    return {
+        "DIRAC": {},
+        "Registry": {vo: _registry(vo, users) for vo, users in MEMBERS.items()},
+        "Operations": dict.fromkeys(MEMBERS, operations),
+    }
+
+
+def _registry(vo: str, users: dict[str, str]) -> dict[str, Any]:
+    return {
+        "DefaultGroup": f"{vo}_user",
+        "IdP": {
+            "URL": "http://localhost:9",
+            "ClientID": "localgrid",
+        },  # no login page here: tokens by exchange
+        "Users": {f"sub-{name}": {"PreferedUsername": name} for name in users},
+        "Groups": {
+            group: {"Properties": properties, "Users": [f"sub-{u}" for u, g in users.items() if g == group]}
+            for group, properties in PROPERTIES.items()
+            if group.startswith(f"{vo}_")
+        },
+    }
 
 
 def create(layout: Layout) -> None:
@@ -204,8 +214,8 @@ def renew_credentials(layout: Layout) -> None:
 
     headers = {"Authorization": f"Bearer diracx:legacy:{layout.secrets['diracx_exchange_key']}"}
     with httpx.Client(base_url=url(layout), headers=headers, timeout=20) as client:
-        for user, group in USERS.items():
-            scope = f"vo:{VO} group:{group}"
+        for user, vo, group in [(u, vo, g) for vo, users in MEMBERS.items() for u, g in users.items()]:
+            scope = f"vo:{vo} group:{group}"
             asked: dict[str, str | int] = {
                 "preferred_username": user,
                 "scope": scope,
@@ -218,11 +228,14 @@ def renew_credentials(layout: Layout) -> None:
 
 
 def create_software_area(layout: Layout) -> None:
-    """The software area of the VO at both sites: NAME/VERSION/bin with the payload programs."""
+    """The software area of both VOs at both sites: NAME/VERSION/bin with the payload programs."""
     programs = {
         "esap-fits/0.1.0": PROJECT / ".envs" / "fits" / "bin",
+        "esap-corsika/0.1.0": PROJECT / "payloads" / "corsika" / "bin",
         "esap-noop/0.1.0": PROJECT / "payloads" / "noop" / "bin",
     }
+    heavy = {f"esap-{name}/0.1.0": PROJECT / ".envs" / name / "bin" for name in ("ctapipe", "gammapy")}
+    programs |= {name: target for name, target in heavy.items() if target.exists()}
     for name, target in programs.items():
         link = layout.software_area / name / "bin"
         link.parent.mkdir(parents=True, exist_ok=True)

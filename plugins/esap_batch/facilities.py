@@ -52,6 +52,13 @@ class Facility:
     storage_rse: str
     priority: int = 0
 
+    def runtime(self, kind: str) -> Mapping[str, Any]:
+        """Give the preferred runtime of a type; LookupError when the facility has none."""
+        for one in self.runtimes:
+            if one["type"] == kind:
+                return one
+        raise LookupError(f"facility {self.name} has no runtime {kind}")
+
 
 @dataclass(frozen=True)
 class Requirements:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # The rest of a steering file says for whom, where and how it runs, and how the product is judged.
-DECIDING = ("workflow", "request", "software", "production", "calibration")
+DECIDING = ("workflow", "request", "software", "production", "calibration", "selection")
 
 
 def fingerprint(steering: Mapping[str, Any]) -> str:

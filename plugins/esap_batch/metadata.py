@@ -26,11 +26,12 @@ def product_metadata(
     """
     last = steps[-1]
     return {
+        "process_type": "Simulation",
         **{str(k): v for k, v in description.items()},
-        **{f"request_{k}": v for k, v in steering["request"].items() if v is not None},
+        **{f"request_{k}": v for k, v in steering["request"].items() if isinstance(v, str | int | float)},
+        **steering.get("about", {}),
         "product_id": production_id,
         "product_creation_time": last.finished,
-        "process_type": "Simulation",
         "process_id": steering["run_id"],
         "activity_name": steering["workflow"],
         "activity_id": last.group,

@@ -84,6 +84,7 @@ def resolve(
         "production": dict(settings.get("production", {})),
         "calibration": _calibration(workflow.models, request),
         "limits": dict(settings.get("limits", {})),
+        **({"campaign": {"name": "", **settings["campaign"]}} if "campaign" in settings else {}),
         "checks": dict(workflow.product["checks"]),
         "profile": dict(workflow.product.get("profile", {})),
         "without_effect": list(workflow.without_effect),
@@ -99,7 +100,7 @@ def resolve(
 def settings_for(request: Mapping[str, Any], workflow: Workflow) -> dict[str, Any]:
     """Give the settings of steering.json, with those of the `processor` that the request has chosen.
 
-    An entry of `processors` replaces what it names of the rest; of `production` and `limits`, member by member.
+    An entry of `processors` replaces what it names of the rest; objects (`limits`), member by member.
     """
     settings = {k: v for k, v in workflow.steering.items() if k != "processors"}
     chosen = workflow.steering.get("processors", {}).get(request.get("processor"), {})
@@ -107,6 +108,23 @@ def settings_for(request: Mapping[str, Any], workflow: Workflow) -> dict[str, An
         merged = isinstance(value, Mapping) and isinstance(settings.get(name), Mapping)
         settings[name] = {**settings[name], **value} if merged else value
     return settings
+
+
+def settled(
+    steering: Mapping[str, Any],
+    workflow: Workflow,
+    digest: str,
+    needs: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Add to a steering file which data were found for it; fingerprint and name follow from these too.
+
+    `digest` stands for the data, `needs` is for choosing a facility, `about` goes to the product's metadata.
+    """
+    found = {**steering, "selection": {"sha256": digest}, "needs": dict(needs), "about": dict(about)}
+    found["fingerprint"] = fingerprint(found)
+    found["product_lfn"] = _product_lfn(workflow, found)
+    return found
 
 
 def _unreadable(conf: object) -> Problem | None:
@@ -174,6 +192,8 @@ def _reason(error: ValidationError) -> str:
 
 def describe(schema: Mapping[str, Any]) -> str:
     """Say in words what a property may be, e.g. `a number from 0 to 70 deg`."""
+    if "x-esap-allowed" in schema:
+        return str(schema["x-esap-allowed"])
     if "enum" in schema:
         return ", ".join(str(v) for v in schema["enum"])
     if schema.get("format") == "date":

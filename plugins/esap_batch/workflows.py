@@ -13,6 +13,7 @@ from esap_batch.configuration import read_mapping
 from esap_batch.errors import ConfigurationError
 
 SCHEMA, STEERING, PRODUCT, MODELS = "request.schema.json", "steering.json", "product.yaml", "models.yaml"
+BASE = "x-esap-base"
 AFFECTS_RESULT = "x-esap-affects-result"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -57,18 +58,36 @@ def load_workflow(config_dir: Path, name: str) -> Workflow:
     return _read(folder, _state(folder))
 
 
+def request_schema(folder: Path) -> dict[str, Any]:
+    """Read a workflow's request schema.
+
+    One with `x-esap-base` is the form of another workflow with some members of its properties replaced, as
+    other defaults.
+    """
+    schema = read_mapping(folder / SCHEMA)
+    base = schema.pop(BASE, None)
+    if base is None:
+        return schema
+    inherited, own = request_schema(folder.parent / str(base)), schema.get("properties", {})
+    unknown = sorted(set(own) - set(inherited["properties"]))
+    if unknown:
+        raise ConfigurationError(folder / SCHEMA, f"{', '.join(unknown)}: {base} has no such field")
+    properties = {name: {**prop, **own.get(name, {})} for name, prop in inherited["properties"].items()}
+    return {**inherited, **schema, "properties": properties}
+
+
 def _names(config_dir: Path) -> list[str]:
     return sorted(p.parent.name for p in (config_dir / "workflows").glob(f"*/{SCHEMA}")) or ["none"]
 
 
 def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    files = sorted(p for p in folder.iterdir() if p.is_file())
-    return tuple((p.name, (stat := p.stat()).st_mtime_ns, stat.st_size) for p in files)
+    files = sorted({*(p for p in folder.iterdir() if p.is_file()), *folder.parent.glob(f"*/{SCHEMA}")})
+    return tuple((str(p), (stat := p.stat()).st_mtime_ns, stat.st_size) for p in files)
 
 
 @lru_cache(maxsize=64)
 def _read(folder: Path, _state_of_files: tuple[tuple[str, int, int], ...]) -> Workflow:
-    schema = read_mapping(folder / SCHEMA)
+    schema = request_schema(folder)
     _require_request_schema(folder / SCHEMA, schema)
     product = read_mapping(folder / PRODUCT)
     for key in ("lfn", "copies", "metadata", "checks"):

@@ -9,6 +9,11 @@ _PROJECT = Path(__file__).resolve().parents[2]
 LAKE_CONNECTION = "rucio_lake"
 
 
+def project_dir() -> Path:
+    """Give this project's folder."""
+    return _PROJECT
+
+
 def config_dir() -> Path:
     """Give the folder with facilities.yaml, identity.yaml and workflows/ (`ESAP_CONFIG_DIR`)."""
     return Path(os.environ.get("ESAP_CONFIG_DIR", _PROJECT / "config"))

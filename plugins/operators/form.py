@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from airflow.sdk import Param
 
+from esap_batch.workflows import request_schema
 from hooks.settings import config_dir
 
 # Arguments of a Param; the rest of a property goes through as it is. Markdown is shown from `description_md`.
@@ -19,8 +19,7 @@ def request_form(workflow: str) -> dict[str, Param]:
     Airflow checks each field of a REST trigger against it (400 with the first wrong field). A property that
     is not required and has no default is shown empty and may stay so.
     """
-    path = config_dir() / "workflows" / workflow / "request.schema.json"
-    schema = json.loads(path.read_text())
+    schema = request_schema(config_dir() / "workflows" / workflow)
     required = set(schema.get("required", ()))
     return {
         name: _param(_inlined(prop, schema), optional=name not in required)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
-from esap_batch.jobs import Batch, InputFile, JobSpec, group_name
-from esap_batch.products import work_lfn
-from operators.site import Site, owner_of
+from esap_batch.containers import IMAGE_FILE
+from esap_batch.housekeeping import RUN_FILE
+from esap_batch.jobs import Batch, InputFile, JobSpec, group_name, same_inputs
+from esap_batch.products import base_of, next_generation, own_claims, work_lfn
+from operators.site import Site, owner_of, run_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,12 +33,15 @@ class SubmitJobs(BaseOperator):
     :param build: the use case's function from steering, directory and inputs to the jobs.
     :param product: what `ClaimProduct` gives, when the step's outputs are the product; without it they go
         to the batch's work area.
-    :param inputs: what `AwaitJobs` of an earlier step gives.
+    :param inputs: what `AwaitInputs`, or `AwaitJobs` of an earlier step, gives.
+    :param selection: reference to the document that `SelectData` keeps; `build` finds its content in the
+        steering file, as `selected`.
+    :param container: what `SelectContainer` gives; the payloads then run in that image.
     :param job_type: accounting class at the back end (DIRAC's JobType).
     :returns: `{"group", "count", "facility", "task_id", "allowed_failures", "journal": {lfn, pfn, adler32}}`.
     """
 
-    template_fields = ("steering", "facility", "product", "inputs")
+    template_fields = ("steering", "facility", "product", "inputs", "selection", "container")
 
     def __init__(
         self,
@@ -44,6 +51,8 @@ class SubmitJobs(BaseOperator):
         build: BuildJobs,
         product: Any = None,
         inputs: Any = None,
+        selection: Any = None,
+        container: Any = None,
         job_type: str = "User",
         **kwargs: Any,
     ) -> None:
@@ -53,13 +62,16 @@ class SubmitJobs(BaseOperator):
         self.build = build
         self.product = product
         self.inputs = inputs
+        self.selection = selection
+        self.container = container
         self.job_type = job_type
 
     def execute(self, context: Context) -> dict[str, Any]:
         site = Site.of(self.facility["facility"], owner_of(context))
         run = context["dag_run"]
         group = group_name(run.dag_id, run.run_id, self.task_id)
-        batch = self._batch(site, group)
+        batch = self._batch(site, group, run_key(context))
+        site.keep(group, RUN_FILE, {"run": run_key(context)})
         journal = site.keep(group, "batch.json", batch.journal())
         site.backend.submit(batch, {job.index: 1 for job in batch.jobs})
         self.log.info("%d jobs at %s, batch %s", len(batch.jobs), site.facility.title, group)
@@ -73,14 +85,51 @@ class SubmitJobs(BaseOperator):
             "journal": journal,
         }
 
-    def _batch(self, site: Site, group: str) -> Batch:
-        directory = self.product["dataset"] if self.product else work_lfn(group)
-        inputs = site.manifest(self.inputs).as_inputs() if self.inputs else []
+    def _batch(self, site: Site, group: str, run: str) -> Batch:
+        inputs = self._inputs(site)
+        directory = self._directory(site, group, inputs, run) if self.product else work_lfn(group)
+        steering = self.steering
+        if self.selection:
+            steering = {**steering, "selected": site.recall(self.selection)}
         return Batch(
             group=group,
-            jobs=site.located(self.build(self.steering, directory, inputs)),
-            runtime=site.facility.runtimes[0],
+            jobs=site.located(self.build(steering, directory, inputs)),
+            runtime=self._runtime(site),
             software=tuple(self.steering["software"]),
             site=site.facility.site,
             job_type=self.job_type,
         )
+
+    def _directory(self, site: Site, group: str, inputs: Sequence[InputFile], run: str) -> str:
+        """Name the folder of the outputs: never one whose product is published, unless all stays the same."""
+        dataset: str = self.product["dataset"]
+        standing = [job for job in site.jobs(group) if job.outputs]
+        if standing and same_inputs(inputs, (i for job in standing for i in job.inputs)):
+            return posixpath.dirname(standing[0].outputs[0].lfn)
+        claims = site.lake.claims(base_of(dataset))
+        published = [c for c in own_claims(claims, run)[-1:] if c.is_published]
+        if not published:
+            return dataset
+        if not published[0].missing:
+            raise AirflowFailException(f"{published[0].dataset} is published and complete: nothing to submit")
+        return next_generation(claims)
+
+    def _runtime(self, site: Site) -> Mapping[str, Any]:
+        if not self.container:
+            return site.facility.runtimes[0]
+        return {**site.facility.runtime("rootfs"), "image": IMAGE_FILE, "sha256": self.container["sha256"]}
+
+    def _image(self, site: Site) -> InputFile:
+        """Take the image from the facility's own storage where its copy has arrived."""
+        image, near = self.container, site.pfns([self.container["lfn"]])[self.container["lfn"]]
+        pfn = near if site.storage.exists([near]) else image["pfn"]
+        return InputFile(IMAGE_FILE, image["lfn"], image["size"], image["adler32"], pfn)
+
+    def _inputs(self, site: Site) -> list[InputFile]:
+        if self.container:
+            return [self._image(site)]
+        if not self.inputs:
+            return []
+        if "manifest" in self.inputs:
+            return site.manifest(self.inputs).as_inputs()
+        return [InputFile(**f) for f in site.recall(self.inputs["inputs"])["inputs"]]

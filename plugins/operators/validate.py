@@ -12,6 +12,7 @@ from operators.site import identity_of, owner_of, run_key
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from esap_batch.flat_steering import Convert
     from esap_batch.request import CrossCheck
 
 
@@ -23,30 +24,47 @@ class ValidateRequest(BaseOperator):
 
     :param workflow: name of the folder in config/workflows.
     :param check: the use case's checks across fields.
+    :param convert: makes the request of a document of another shape, as ESAP's flat steering file is.
     :returns: the steering file (request with defaults filled in, software pinned, fingerprint).
     """
 
-    def __init__(self, *, workflow: str, check: CrossCheck | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        workflow: str,
+        check: CrossCheck | None = None,
+        convert: Convert | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.convert = convert
         self.workflow = workflow
         self.check = check
 
     def execute(self, context: Context) -> dict[str, Any]:
         from esap_batch.errors import RequestRefused
+        from esap_batch.flat_steering import Converted
         from esap_batch.request import examine, resolve
         from esap_batch.workflows import load_workflow
         from hooks.settings import config_dir
 
         workflow = load_workflow(config_dir(), self.workflow)
-        conf = context["dag_run"].conf or {}
+        asked = self.request_of(context)
+        converted = self.convert(asked, workflow) if self.convert else Converted(asked)
+        conf = converted.conf
         try:
             identity = identity_of(owner_of(context))
             identity.require_workflow(self.workflow)
         except PermissionError as refusal:
             raise AirflowFailException(str(refusal)) from None
-        if problems := examine(conf, workflow, self.check):
+        found = [converted.as_spelled(p) for p in examine(conf, workflow, self.check)]
+        if problems := [*converted.problems, *found]:
             raise AirflowFailException(str(RequestRefused(problems)))
         requested_at = context["dag_run"].run_after.strftime("%Y-%m-%dT%H:%M:%S")
         steering = resolve(conf, workflow, identity.user, run_key(context), requested_at)
         self.log.info("request accepted from %s, fingerprint %s", identity.user, steering["fingerprint"])
         return steering
+
+    def request_of(self, context: Context) -> dict[str, Any]:
+        """Give what is asked for."""
+        return context["dag_run"].conf or {}

@@ -80,6 +80,7 @@ def job_environment(record: Record, home: Path, software_area: Path) -> dict[str
         "DIRACSITE": record.site,
         "DIRAC_SITE": record.site,
         f"VO_{record.vo.upper()}_SW_DIR": str(software_area),
+        "ESAP_IMAGE_CACHE": str(software_area.parent / "images"),
     }
 
 

@@ -81,6 +81,7 @@ def test_ok_uploads_and_reports(node: Node) -> None:
     assert report["validation"][0]["report"]["checks"]
     assert set(report["timings_s"]) == {"fetch", "payload", "validate", "upload"}
     assert report["peak_memory_mb"] > 1
+    assert report["limits"] == {"wall_time_s": 60, "memory_mb": 400, "disk_mb": 200}
     assert datetime.fromisoformat(report["started"]) <= datetime.fromisoformat(report["finished"])
     assert (node.directory / "events.bin").read_bytes() == b"abc" * 1000
 

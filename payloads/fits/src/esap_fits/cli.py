@@ -1,4 +1,4 @@
-"""Command line of the payload: `esap-fits simulate | merge | validate | validate-events | efficiency`."""
+"""Command line of the payload: `esap-fits --help` lists its programs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import CREATOR
 from .reading import PayloadError
+from .report import Report
 
+ANALYSIS_CHECKS = {
+    "validate-fits": "that a FITS file is whole",
+    "validate-map": "sky maps",
+    "validate-spectrum": "flux points",
+    "validate-result": "the summary of an analysis",
+}
 REFUSED = 3  # exit code for what the user or the workflow must change
 
 
@@ -53,11 +61,60 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("file", type=Path)
     events.set_defaults(run=_validate_events)
 
+    showers = commands.add_parser("summarise-showers", help="numbers and a picture of CORSIKA's files")
+    showers.add_argument("--config", type=Path, required=True)
+    showers.add_argument("--output", type=Path, required=True)
+    showers.add_argument("--plot", type=Path, required=True)
+    showers.set_defaults(run=_summarise_showers)
+
     efficiency = commands.add_parser("efficiency", help="print trigger efficiencies")
     efficiency.add_argument("--config", type=Path)
     efficiency.add_argument("--format", choices=("json", "yaml"), default="json")
     efficiency.set_defaults(run=_efficiency)
+
+    _add_reprocessing(commands)
+    sample = commands.add_parser("make-dl3", help="toy event lists from a response; a line of JSON for each")
+    sample.add_argument("--config", type=Path, required=True)
+    sample.add_argument("--directory", type=Path, required=True)
+    sample.set_defaults(run=_make_dl3)
+
+    for name, run, words in (
+        ("analyse", _analyse, "first step of an analysis: count the events of observations"),
+        ("combine", _combine, "second step: sky map, spectrum and significance from all counts"),
+    ):
+        step = commands.add_parser(name, help=words)
+        step.add_argument("--config", type=Path, required=True)
+        step.set_defaults(run=run)
+
+    for name, words in ANALYSIS_CHECKS.items():
+        check = commands.add_parser(name, help=f"check {words}; JSON on stdout")
+        check.add_argument("file", type=Path)
+        check.set_defaults(run=_validate_analysis)
     return parser
+
+
+def _add_reprocessing(commands: Any) -> None:
+    raw = commands.add_parser("make-dl0", help="toy raw data of observations; a line of JSON for each file")
+    raw.add_argument("--config", type=Path, required=True)
+    raw.add_argument("--directory", type=Path, required=True)
+    raw.set_defaults(run=_make_dl0)
+
+    reprocess = commands.add_parser("reprocess", help="raw data of an observation to DL2, DL3 and index")
+    reprocess.add_argument("--config", type=Path, required=True)
+    reprocess.set_defaults(run=_reprocess)
+
+    dl3 = commands.add_parser("validate-dl3", help="check an event list against GADF; JSON on stdout")
+    dl3.add_argument("file", type=Path)
+    dl3.add_argument("--expect", type=Path, help="JSON: obs_id, pointing, times, n_events_min")
+    dl3.set_defaults(run=_validate_dl3)
+
+    dl2 = commands.add_parser("validate-dl2", help="check reconstructed events; JSON on stdout")
+    dl2.add_argument("file", type=Path)
+    dl2.set_defaults(run=_validate_dl2)
+
+    index = commands.add_parser("validate-index", help="check an index table of GADF; JSON on stdout")
+    index.add_argument("file", type=Path)
+    index.set_defaults(run=_validate_index)
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -90,6 +147,13 @@ def _validate_events(options: argparse.Namespace) -> int:
     return report.exit_code
 
 
+def _summarise_showers(options: argparse.Namespace) -> int:
+    from .showers import summarise
+
+    summarise(options.config, options.output, options.plot)
+    return 0
+
+
 def _efficiency(options: argparse.Namespace) -> int:
     import yaml
 
@@ -101,6 +165,75 @@ def _efficiency(options: argparse.Namespace) -> int:
     else:
         print(json.dumps(document))
     return 0
+
+
+def _make_dl0(options: argparse.Namespace) -> int:
+    from .dl0 import make_dl0
+
+    for file in make_dl0(options.config, options.directory):
+        print(json.dumps(file))
+    return 0
+
+
+def _reprocess(options: argparse.Namespace) -> int:
+    from .reprocess import reprocess
+
+    reprocess(options.config)
+    return 0
+
+
+def _validate_dl3(options: argparse.Namespace) -> int:
+    from .dl3_checks import check_dl3, read_expected
+
+    return _say(check_dl3(options.file, read_expected(options.expect)))
+
+
+def _validate_dl2(options: argparse.Namespace) -> int:
+    from .dl2_checks import check_dl2
+
+    return _say(check_dl2(options.file))
+
+
+def _validate_index(options: argparse.Namespace) -> int:
+    from .index_checks import check_index
+
+    return _say(check_index(options.file))
+
+
+def _say(report: Report) -> int:
+    print(json.dumps(report.document(), indent=1))
+    return report.exit_code
+
+
+def _make_dl3(options: argparse.Namespace) -> int:
+    from .make_dl3 import make_dl3
+
+    for line in make_dl3(options.config, options.directory):
+        print(json.dumps(line))
+    return 0
+
+
+def _analyse(options: argparse.Namespace) -> int:
+    from .analyse import analyse
+
+    analyse(options.config)
+    return 0
+
+
+def _combine(options: argparse.Namespace) -> int:
+    from .combine import combine
+
+    combine(options.config)
+    return 0
+
+
+def _validate_analysis(options: argparse.Namespace) -> int:
+    from . import analysis_checks
+
+    check = getattr(analysis_checks, f"check_{options.command.removeprefix('validate-')}")
+    report = check(options.file)
+    print(json.dumps(report.document(), indent=1))
+    return int(report.exit_code)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,17 @@ def test_users_see_only_their_own_jobs() -> None:
 
 
 def test_every_user_is_in_the_own_group() -> None:
-    registry = diracx.configuration()["Registry"]["ctao"]
-    for user, group in diracx.USERS.items():
-        assert f"sub-{user}" in registry["Groups"][group]["Users"]
+    registry = diracx.configuration()["Registry"]
+    for vo, users in diracx.MEMBERS.items():
+        assert set(registry[vo]["Groups"]) == set(users.values())
+        for user, group in users.items():
+            assert registry[vo]["Groups"][group]["Users"].count(f"sub-{user}") == 1
+
+
+def test_each_vo_has_its_own_users() -> None:
+    registry = diracx.configuration()["Registry"]
+    assert set(registry["km3net"]["Users"]) == {"sub-dave"}
+    assert "sub-dave" not in registry["ctao"]["Users"]
 
 
 def test_creating_twice_keeps_keys_and_history(layout: Layout) -> None:

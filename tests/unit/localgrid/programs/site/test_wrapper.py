@@ -47,4 +47,5 @@ def test_the_payload_sees_a_clean_environment(monkeypatch: pytest.MonkeyPatch) -
     assert seen["JOBID"] == "5"
     assert set(seen) == {
         *("PATH", "HOME", "TMPDIR", "LANG", "JOBID", "DIRACSITE", "DIRAC_SITE", "VO_CTAO_SW_DIR"),
+        "ESAP_IMAGE_CACHE",
     }
