@@ -85,7 +85,7 @@ with DAG(
     max_active_runs=100,
     tags=["CTA", "UC2", "tape"],
     doc_md=__doc__,
-):
+) as on_request:
     reprocess(
         ValidateRequest(task_id="validate_request", workflow="cta_reprocessing", check=cta_reprocessing.check)
     )

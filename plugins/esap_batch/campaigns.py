@@ -124,4 +124,6 @@ def _after_failures(
         return Standing(
             Verdict.HOPELESS, f"it failed in {tries} runs, allowed are {max_tries}: {reason}: {words}"
         )
+    if last.get("esap_state") == "published":
+        return Standing(Verdict.AGAIN, f"its product lacks {last['esap_missing_files']} files", following)
     return Standing(Verdict.AGAIN, f"it failed with {reason}" if reason else "its run ended early", following)

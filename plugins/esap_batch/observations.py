@@ -91,7 +91,7 @@ def _parse_numbers(text: str) -> Iterator[tuple[int, int]]:
         low, dash, high = (p.strip() for p in part.partition("-"))
         if not low.isdecimal() or (dash and not high.isdecimal()):
             raise ValueError(f"{part!r} is neither a number nor a range like 101-103")
-        first, last = int(low), int(high or low)
+        first, last = int(low), int(high if dash else low)
         if first > last:
             raise ValueError(f"{part!r} ends before it begins")
         if last - first >= MAX_NUMBERS:

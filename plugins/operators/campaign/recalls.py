@@ -16,7 +16,7 @@ LOG = logging.getLogger(__name__)
 
 def claim(work: Work, items: Sequence[Item]) -> list[Item]:
     """Claim the products of observations that have their turn; those that others hold are left to them."""
-    common = {**claim_metadata(work.steering, work.run), "esap_recipe": work.use_case.recipe(work.steering)}
+    common = {**claim_metadata(work.steering, work.run), **work.claimed}
     created = work.lake.claim({i.product: {**common, "obs_id": i.observation.obs_id} for i in items})
     standing = [i.product for i in items if i.product not in created]
     holders = _holders(work, standing)
@@ -33,7 +33,7 @@ def _holders(work: Work, products: Sequence[str]) -> dict[str, str]:
     """Give the run that has the newest claim on each product that was claimed before."""
     if not products:
         return {}
-    claims = work.lake.claims(scope_of(products[0]), {"esap_recipe": work.use_case.recipe(work.steering)})
+    claims = work.lake.claims(scope_of(products[0]), work.claimed)
     newest = {base: max(known, key=lambda pair: pair[0].generation)[0] for base, known in claims.items()}
     return {p: newest[base_of(p)].run for p in products}
 

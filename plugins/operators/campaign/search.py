@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 from esap_batch.budget import in_words
 from esap_batch.campaigns import Standing, Verdict, standing_of
 from esap_batch.carousel import blocks_of
+from esap_batch.housekeeping import RUN_FILE
 from esap_batch.observations import Observation, volume_by_place
 from esap_batch.products import RunState
 from operators.campaign.work import Work
@@ -104,7 +105,7 @@ class SearchLake(BaseOperator):
 
     def _standings(self, context: Context, work: Work, observations: Sequence[Observation]) -> list[Found]:
         scope = self.steering["product_lfn"].split("/")[2]
-        claims = work.lake.claims(scope, {"esap_recipe": work.use_case.recipe(self.steering)})
+        claims = work.lake.claims(scope, work.claimed)
         runs = {c.run for known in claims.values() for c, _ in known if not c.is_published}
         alive = {run for run in runs if run != work.run and run_state(context, run) is RunState.ALIVE}
         patient = self.steering["request"]["retry_failed"]
@@ -129,6 +130,7 @@ class SearchLake(BaseOperator):
             [(f.observation, f.standing.product) for f in todo], self.steering["campaign"]["block_length"]
         )
         listing = [_listed(f, places) for f in found]
+        work.site.keep(work.tag, RUN_FILE, {"run": work.run})
         for block in () if dry else blocks:
             work.save(block)
         return {

@@ -12,7 +12,7 @@ from esap_batch.carousel import Block, Item, Rules, Tally
 from esap_batch.facilities import Requirements
 from esap_batch.identity import Identity
 from esap_batch.jobs import JobSpec, group_name
-from esap_batch.observations import Observation, Selection
+from esap_batch.observations import KIND, Observation, Selection
 from esap_batch.products import work_lfn
 from hooks.lake_bulk import BulkLake
 from operators.site import Site, owner_of
@@ -89,6 +89,11 @@ class Work:
     def tag(self) -> str:
         """Name what belongs to this run: its recalls and its documents."""
         return group_name(self.dag_id, self.run_id, "campaign")
+
+    @property
+    def claimed(self) -> dict[str, Any]:
+        """Give the metadata that all claims on products of this recipe have."""
+        return {"kind": KIND, "esap_recipe": self.use_case.recipe(self.steering)}
 
     def group(self, block: int) -> str:
         """Name the batch of a block's jobs."""
