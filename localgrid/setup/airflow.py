@@ -46,6 +46,9 @@ def _settings(layout: Layout) -> dict[str, dict[str, object]]:
             # Within this time a worker that died with its supervisor is noticed; Airflow's default is 300 s.
             "task_instance_heartbeat_timeout": 30,
             "task_instance_heartbeat_timeout_detection_interval": 5,
+            # Tasks of a scheduler that was killed are taken over at the next of these looks (default 300 s).
+            "scheduler_health_check_threshold": 15,
+            "orphaned_tasks_check_interval": 10,
         },
         # A worker lingers for up to one interval after its task. Airflow's default, 5 s, is longer than our
         # shortest waits: the scheduler hears of a deferral when the task runs again, and takes it for lost.

@@ -71,24 +71,31 @@ def taken(lake: RucioLake, user: str) -> int:
     return sum(int(m["esap_bytes"]) for m in bulk.metadata(names).values())
 
 
-def leave_in_budget(lake: RucioLake, user: str, size: int) -> int:
-    """Let another run have taken all but `size` bytes of a user's month; give the limit."""
-    month = datetime.now(UTC).strftime("%Y-%m")
-    budget = user_budget(config_dir() / "budgets.yaml", user, month)
-    bulk, account = BulkLake(lake), budget.account
-    number = len(bulk.find("esap", [{"esap_ledger": account}])) + 1
-    rest = budget.limit - taken(lake, user) - size
-    assert bulk.append(account, entry_lfn(account, number), "test/another run", rest)
-    return budget.limit
+@pytest.fixture
+def leave_in_budget(lake: RucioLake) -> Iterator[Any]:
+    """Let another run take all but some bytes of a user's month, for this test; give the limit."""
+    bulk, made = BulkLake(lake), []
+
+    def leave(user: str, size: int) -> int:
+        month = datetime.now(UTC).strftime("%Y-%m")
+        budget = user_budget(config_dir() / "budgets.yaml", user, month)
+        number = len(bulk.find("esap", [{"esap_ledger": budget.account}])) + 1
+        made.append(entry_lfn(budget.account, number))
+        rest = budget.limit - taken(lake, user) - size
+        assert bulk.append(budget.account, made[-1], "test/another run", rest)
+        return budget.limit
+
+    yield leave
+    bulk.describe({lfn: {"esap_bytes": 0} for lfn in made})
 
 
 def test_two_runs_cannot_both_take_the_last_bytes_and_another_user_has_budget_of_their_own(
-    alice: Runs, users: Any, lake: RucioLake, project: Any, tape: Any
+    alice: Runs, users: Any, lake: RucioLake, project: Any, leave_in_budget: Any, tape: Any
 ) -> None:
     bob = users("bob")
     first, second, others = project(3), project(3), project(3)
     volume = 3 * FILES * SIZE
-    limit = leave_in_budget(lake, "bob", volume + volume // 2)
+    limit = leave_in_budget("bob", volume + volume // 2)
     runs = [bob.start(DAG, **first), bob.start(DAG, **second)]
     free = alice.start(DAG, **others)
     ends = {run: bob.end(DAG, run) for run in runs}
