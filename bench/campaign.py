@@ -26,6 +26,7 @@ from localgrid.samples.blank import fill_blank
 
 DAG, USER = "cta_reprocessing", "alice"
 FILES_EACH, SIZE = 10, 200  # files of an observation, bytes of a file
+WINDOW = 30  # observations that fit on disk
 SAMPLE_EVERY_S = 2.0
 RESULTS = PROJECT / "bench" / "results" / "campaign.json"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -111,6 +112,12 @@ class Meter:
         }
 
 
+def on_disk(grid: Grid) -> int:
+    """Bytes of recalled files on the disk of the facility."""
+    area = grid.home / "storage" / "lapalma-disk" / "ctao" / "acada"
+    return sum(SIZE for p in area.rglob("obs_*.dat"))
+
+
 def measure(grid: Grid, api: AirflowApi, files: int, first: int) -> dict[str, Any]:
     """Run one campaign of so many files and give what it took."""
     lake, count, project = lake_of(grid), files // FILES_EACH, f"bench-{files}-{int(time.time())}"
@@ -119,7 +126,15 @@ def measure(grid: Grid, api: AirflowApi, files: int, first: int) -> dict[str, An
         lake, grid.home / "bench", project=project, first=first, count=count, files=FILES_EACH, size=SIZE
     )
     filled = time.monotonic() - began
-    conf = {"project": project, "obs_ids": f"{first}-{first + count - 1}", "processor": "esap-noop"}
+    window = WINDOW * FILES_EACH * SIZE
+    conf = {
+        "project": project,
+        "obs_ids": f"{first}-{first + count - 1}",
+        "processor": "esap-noop",
+        "facility": "lapalma",
+        "window_gb": window / 1e9,
+    }
+    timeline = []
     with Meter(grid) as meter:
         began = time.monotonic()
         answer = api.trigger(DAG, conf)
@@ -127,6 +142,9 @@ def measure(grid: Grid, api: AirflowApi, files: int, first: int) -> dict[str, An
         run = answer.json()["dag_run_id"]
         while (state := api.run(DAG, run)["state"]) not in ENDED:
             grid.check()
+            seen = api.xcom(DAG, run, "process_observations", "progress")
+            at = round(time.monotonic() - began, 1)
+            timeline.append({"s": at, "disk": on_disk(grid), **(seen["observations"] if seen else {})})
             time.sleep(SAMPLE_EVERY_S)
         seconds = time.monotonic() - began
     tasks = api.tasks(DAG, run)
@@ -141,7 +159,10 @@ def measure(grid: Grid, api: AirflowApi, files: int, first: int) -> dict[str, An
         "registration_s": round(filled, 1),
         "turns": sum(line.startswith("observations ") for line in told),
         "airflow_tasks": len(tasks),
+        "window_bytes": window,
+        "peak_disk_bytes": max(t["disk"] for t in timeline),
         "services": meter.result(),
+        "timeline": timeline,
     }
 
 
@@ -159,7 +180,7 @@ def main(
         for size in sorted(files or [100, 1000, 10_000]):
             results.append(measure(grid, api, size, first))
             first += size
-            console.print(results[-1])
+            console.print({k: v for k, v in results[-1].items() if k != "timeline"})
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     finally:

@@ -1,10 +1,10 @@
 """Draws bench/results/campaign.json: `.envs/fits/bin/python bench/plot.py`."""
 
-
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -24,9 +24,39 @@ GROUPS = {
 }
 
 
+PHASES = ("done", "running", "ready", "recalling", "waiting")
+IMAGES = HERE.parent / "docs" / "images"
+
+
 def main() -> None:
-    """Write docs/images/campaign_cost.png."""
+    """Draw cost and course of the campaigns."""
     results = json.loads((HERE / "results" / "campaign.json").read_text())
+    draw_cost(results)
+    draw_course(next(r for r in results if r["files"] == 1000))  # noqa: PLR2004
+
+
+def draw_course(result: dict[str, Any]) -> None:
+    """Write docs/images/campaign.png: what a campaign's observations are doing, and the disk they take."""
+    line = result["timeline"]
+    seconds = [t["s"] for t in line]
+    figure, (phases, disk) = plt.subplots(
+        2, 1, figsize=(9, 5.4), sharex=True, height_ratios=(2, 1), constrained_layout=True
+    )
+    colours = ("#3b7d4f", "#e0a030", "#f2d98b", "#5b8bbd", "#d9d9d9")
+    phases.stackplot(seconds, [[t.get(p, 0) for t in line] for p in PHASES], labels=PHASES, colors=colours)
+    phases.set(
+        ylabel="observations", title="A campaign of 100 observations and 1,000 files (no-op processor)"
+    )
+    phases.legend(loc="center right")
+    disk.fill_between(seconds, [t["disk"] / 1e3 for t in line], color="#5b8bbd", step="post")
+    disk.axhline(result["window_bytes"] / 1e3, color="k", linestyle="--", label="window")
+    disk.set(xlabel="seconds", ylabel="recalled files on disk, kB", ylim=(0, None), xlim=(0, seconds[-1]))
+    disk.legend(loc="upper right")
+    figure.savefig(IMAGES / "campaign.png", dpi=110)
+
+
+def draw_cost(results: list[dict[str, Any]]) -> None:
+    """Write docs/images/campaign_cost.png."""
     files = [r["files"] for r in results]
     figure, (cpu, memory) = plt.subplots(1, 2, figsize=(11, 4.6), constrained_layout=True)
     for label, names in GROUPS.items():
@@ -53,7 +83,7 @@ def main() -> None:
         axis.grid(alpha=0.3, which="both")
     cpu.legend(fontsize=7)
     figure.suptitle("cta_reprocessing with the no-op processor, 10 files an observation, 2 cores")
-    figure.savefig(HERE.parent / "docs" / "images" / "campaign_cost.png", dpi=110)
+    figure.savefig(IMAGES / "campaign_cost.png", dpi=110)
 
 
 if __name__ == "__main__":

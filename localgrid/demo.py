@@ -17,6 +17,7 @@ from rich.status import Status
 from rich.table import Table
 
 from esap_batch.products import scope_of
+from hooks.lake_bulk import BulkLake
 from hooks.rucio_lake import RucioLake, RucioSettings
 from localgrid.airflow_api import ENDED, AirflowApi, changes
 from localgrid.grid import Grid
@@ -25,6 +26,7 @@ from localgrid.samples import prepare
 
 LOOK_EVERY = 0.5  # seconds
 USER = "alice"
+USERS = {"km3net_concordia": "dave"}  # where alice is not the one to ask
 SHOWN_STATES = {"success": "[green]done[/]", "failed": "[red]failed[/]", "up_for_retry": "[yellow]again[/]"}
 SHOWN_METADATA = (
     "product_id", "product_data_category", "product_data_levels", "product_format", "request_site",
@@ -103,6 +105,38 @@ def show_product(lake: RucioLake, dataset: str, target: Path) -> None:
             console.print(f"Plot: [bold]{path}[/]")
 
 
+def show_end(lake: RucioLake, end: Mapping[str, Any], target: Path) -> None:
+    """Tell what has come of a run that makes one product."""
+    dataset, made_by = end["product"]["dataset"], end["product"]["made_by"]
+    if end["outcome"] == "found":
+        console.print(f"\n[bold]Duplicate:[/] made by {made_by} already; no job was submitted.")
+    show_product(lake, dataset, target / dataset.rsplit("/", 1)[-1])
+
+
+def show_campaign(lake: RucioLake, use_case: str, end: Mapping[str, Any], target: Path) -> None:
+    """Tell what has come of a run that makes a product for each observation, and download the first."""
+    if end["outcome"] == "nothing to do":
+        console.print(
+            "\n[bold]Nothing to do:[/] every observation is published already; nothing was recalled."
+        )
+    bulk = BulkLake(lake)
+    found = bulk.metadata(bulk.find("dl3", [{"kind": "observation", "esap_workflow": use_case}]))
+    there = {n: m for n, m in found.items() if m["esap_state"] == "published"}
+    table = Table(title="Products", title_justify="left")
+    for title in ("observation", "events", "live time (s)", "made of", "dataset"):
+        table.add_column(title, overflow="fold")
+    for name, about in sorted(there.items()):
+        figures = (
+            about.get("n_events", ""),
+            about.get("livetime_s", ""),
+            about["esap_parents"].rsplit("/", 1)[-1],
+        )
+        table.add_row(str(about["obs_id"]), *map(str, figures), name)
+    console.print(table)
+    first = min(there)
+    show_product(lake, first, target / first.rsplit("/", 1)[-1])
+
+
 def lake_of(grid: Grid) -> RucioLake:
     """Reach the grid's lake with the service's own account."""
     # Rucio's download client insists on a rucio.cfg.
@@ -120,10 +154,11 @@ def main(
     grid = Grid(progress=lambda name, seconds: console.print(f"  {name:<22} {seconds:6.1f} s"))
     grid.up()
     console.print(f"Local grid and Airflow are up after {time.monotonic() - began:.1f} s\n")
-    api, lake = AirflowApi.of(grid.info, USER), lake_of(grid)
+    user = USERS.get(use_case, USER)
+    api, lake = AirflowApi.of(grid.info, user), lake_of(grid)
     prepare(use_case, grid, lake)
     conf = example(use_case)
-    console.print(f"Triggering [bold]{use_case}[/] as {USER} with {json.dumps(conf)}")
+    console.print(f"Triggering [bold]{use_case}[/] as {user} with {json.dumps(conf)}")
     try:
         answer = api.trigger(use_case, conf)
         answer.raise_for_status()
@@ -136,18 +171,19 @@ def main(
     if state != "success":
         console.print(f"[red]The run has {state}.[/] See {api.url}/dags/{use_case}/runs/{run_id}")
         raise typer.Exit(1)
-    dataset, made_by = end["product"]["dataset"], end["product"]["made_by"]
-    if end["outcome"] == "found":
-        console.print(f"\n[bold]Duplicate:[/] made by {made_by} already; no job was submitted.")
-    show_product(lake, dataset, grid.home / "products" / dataset.rsplit("/", 1)[-1])
-    _say_farewell(grid, time.monotonic() - began)
+    target = grid.home / "products"
+    if "product" in end:
+        show_end(lake, end, target)
+    else:
+        show_campaign(lake, use_case, end, target)
+    _say_farewell(grid, user, time.monotonic() - began)
 
 
-def _say_farewell(grid: Grid, seconds: float) -> None:
+def _say_farewell(grid: Grid, user: str, seconds: float) -> None:
     airflow = grid.info["airflow"]
-    password = json.loads(Path(airflow["passwords_file"]).read_text())[USER]
+    password = json.loads(Path(airflow["passwords_file"]).read_text())[user]
     console.print(
-        f"\nAll of it took {seconds:.1f} s. Airflow: [bold]{airflow['url']}[/], {USER} / {password}"
+        f"\nAll of it took {seconds:.1f} s. Airflow: [bold]{airflow['url']}[/], {user} / {password}"
     )
     console.print("It stays up until `make down`; `make demo` again shows the duplicate check.")
 

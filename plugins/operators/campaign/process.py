@@ -88,7 +88,7 @@ class ProcessObservations(BaseOperator):
             at = take_turn(work, workflow, self.plan["blocks"])
             kind = held_for(at.total, work.rules)
             self._tell(context, work, at, kind)
-            if kind and not at.is_over:
+            if kind:
                 self._hold(context, work, at, kind)
             if at.is_over:
                 return self._result(work, at)
