@@ -88,6 +88,10 @@ class Item:
         fresh = Item(self.index, self.observation, self.product)
         return replace(fresh, attempt=self.attempt, first_attempt=self.attempt + 1)
 
+    def recalled_again(self) -> Item:
+        """Take it back to where it waits for its files: they are not on disk any more."""
+        return replace(self, phase=Phase.WAITING, rule="", fresh=(), boosts=0, stuck_at="", missing=())
+
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Item:
         """Read what `Block.document` wrote."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from esap_batch.jobs import InputFile
@@ -184,7 +185,12 @@ class BulkLake:
         filters = {"activity": STAGING, "account": self.lake.settings.account}
         with self.lake.asking():
             rows = list(self.lake.client.list_replication_rules(filters))
-        return [(str(row["comments"]), _recall(row)) for row in rows]
+        now = datetime.now(UTC).replace(tzinfo=None)
+        return [
+            (str(row["comments"]), _recall(row))
+            for row in rows
+            if row["expires_at"] is None or row["expires_at"] > now  # released ones stay for a while
+        ]
 
     def missing(self, rule_id: str) -> list[str]:
         """List the files that a recall has not brought."""

@@ -199,6 +199,11 @@ class RucioLake:
         with self.asking():
             return dict(self.client.get_replication_rule(rule_id))
 
+    def expire(self, dataset: str, seconds: int) -> None:
+        """Let a dataset live for so long only: with it go its rules, and its name is free again."""
+        with self.asking():
+            self.client.set_metadata(scope_of(dataset), dataset, "lifetime", seconds)
+
     def close(self, dataset: str) -> None:
         """Publish: from now on the dataset is complete for every reader."""
         from rucio.common.exception import UnsupportedOperation

@@ -204,9 +204,12 @@ class IngestProduct(BaseOperator):
         download = request.get("result_use") == "download"
         elsewhere = asked if download else [*asked, *workflow.product["copies"]]
         places = [rse, *[e for e in elsewhere if e != rse][:1]]
-        options = {"activity": "Production Output", "meta": json.dumps({"esap": self.steering["run_id"]})}
+        origin = json.dumps({"esap": self.steering["run_id"]})
+        options: dict[str, Any] = {"activity": "Production Output", "meta": origin}
         if download:
-            options["lifetime"] = self.steering["production"]["download_days"] * DAY_S
+            lifetime = self.steering["production"]["download_days"] * DAY_S
+            options |= {"lifetime": lifetime, "purge_replicas": True}  # its names must be free again
+            site.lake.expire(dataset, lifetime)
         return {p: site.lake.add_rule(dataset, p, **options) for p in places}
 
 

@@ -167,6 +167,9 @@ class FakeLake:
         rule: str = self.datasets[dataset]["rules"].setdefault(rse, f"rule-{rse}")
         return rule
 
+    def expire(self, dataset: str, seconds: int) -> None:
+        self.events.append(f"expire {seconds}")
+
     def close(self, dataset: str) -> None:
         self.events.append(f"close {dataset}")
         self.datasets[dataset]["open"] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -45,8 +45,11 @@ def batch_of(work: Work, number: int, items: Sequence[Item]) -> Batch:
     )
 
 
-def collect(work: Work, block: Block) -> tuple[Block, list[Finished]]:
-    """See which jobs have ended: the good ones, and the block with the others tried again or given up."""
+def collect(work: Work, block: Block, recalls: Collection[str]) -> tuple[Block, list[Finished]]:
+    """See which jobs have ended: the good ones, and the block with the others tried again or given up.
+
+    `recalls` are the rules that stand: where an observation's is gone, a retry needs its files anew.
+    """
     running = block.having(Phase.RUNNING)
     if not running:
         return block, []
@@ -64,7 +67,9 @@ def collect(work: Work, block: Block) -> tuple[Block, list[Finished]]:
         if attempt.state is JobState.DONE and report:
             finished.append(Finished(item, report))
         else:
-            changed.append(_failed(work, item, diagnose(attempt, report), report))
+            tried = _failed(work, item, diagnose(attempt, report), report)
+            gone = tried.phase is Phase.READY and item.rule not in recalls
+            changed.append(tried.recalled_again() if gone else tried)
     return block.replaced(changed), finished
 
 

@@ -90,10 +90,12 @@ def revive(work: Work) -> None:
 
     It goes by the blocks alone, so that it may be repeated.
     """
-    state = work.state()
+    state, standing = work.state(), {r.rule_id for r in work.lake.recalls(work.tag)}
     new, ended = [], Tally()
     for block in work.blocks(range(state.next_block)):
         failed = [i.again() for i in block.items if i.outcome is Outcome.FAILED]
+        on_disk = block.having(Phase.RECALLING, Phase.READY)
+        failed += [i.recalled_again() for i in on_disk if i.rule not in standing]
         running = [replace(i, first_attempt=max(i.attempt, 1)) for i in block.having(Phase.RUNNING)]
         changed = block.replaced([*failed, *running])
         if changed != block:
@@ -146,7 +148,7 @@ def failures(work: Work) -> list[dict[str, object]]:
 
 
 def _noted(work: Work, workflow: Workflow, block: Block, standing: Mapping[str, Recall]) -> Block:
-    seen, finished = jobs.collect(work, recalls.watch(work, block, standing))
+    seen, finished = jobs.collect(work, recalls.watch(work, block, standing), standing)
     return publish.publish(work, workflow, seen, finished)
 
 

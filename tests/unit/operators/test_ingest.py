@@ -288,3 +288,12 @@ def test_a_result_to_be_fetched_does_not_stay_for_ever(world: World, monkeypatch
     settings = {**steering(result_use="download"), "production": {"download_days": 2}}
     ingest(world, halves(world), steering=settings)
     assert [options["lifetime"] for options in asked] == [172_800]  # and no copy that nobody asked for
+    assert "expire 172800" in world.events  # an equal request may make it again then
+
+
+def test_documents_of_other_tasks_are_kept_with_the_product(world: World, task: IngestProduct) -> None:
+    reference = world.site().keep("another-group", "selection.json", {"units": [1, 2]})
+    task.papers = {"selection.json": reference}
+    assert task.execute(world.context())["files"] == 6
+    kept = json.loads(world.path(f"{DATASET}/selection.json").read_text())
+    assert kept == {"units": [1, 2]}

@@ -149,4 +149,4 @@ def main(command: str, *arguments: str) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:])))
+    sys.stdout.write(json.dumps(main(*sys.argv[1:])))

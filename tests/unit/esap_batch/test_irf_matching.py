@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from esap_batch.irf_matching import Irf, NoIrfFits, best_irf
+from esap_batch.jobs import InputFile
+
+OBSERVATION: dict[str, Any] = {
+    "start_time": "2026-11-30T22:00:00",
+    "site": "LaPalma",
+    "array_layout": "alpha",
+    "model_version": "prod6-v1.1",
+    "zenith_deg": 25.0,
+}
+REQUEST: dict[str, Any] = {
+    "period_start": "2026-11-01",
+    "period_end": "2026-11-30",
+    "site": "LaPalma",
+    "array_layout": "alpha",
+    "model_version": "prod6-v1.1",
+    "particle": "gamma",
+    "zenith_deg": 20.0,
+    "energy_min_tev": 0.02,
+    "energy_max_tev": 200.0,
+}
+
+
+def irf(name: str = "a", created: str = "2026-11-01", **request: Any) -> Irf:
+    metadata = {f"request_{k}": v for k, v in {**REQUEST, **request}.items()}
+    file = InputFile("irf.fits.gz", f"/ctao/irf/{name}/irf.fits.gz", 1, "00000001")
+    return Irf(f"/ctao/irf/{name}", {**metadata, "product_creation_time": created}, file)
+
+
+def best(*irfs: Irf, **observation: Any) -> str:
+    return best_irf({**OBSERVATION, **observation}, irfs, 10, (0.05, 25)).dataset.rsplit("/", 1)[-1]
+
+
+def test_the_last_day_of_a_period_belongs_to_it() -> None:
+    assert best(irf()) == "a"
+
+
+def test_the_nearest_zenith_angle_wins_and_of_equal_ones_the_newest() -> None:
+    assert best(irf("far", zenith_deg=33.0, created="2027-01-01"), irf("near")) == "near"
+    assert best(irf("old"), irf("new", created="2026-11-02")) == "new"
+    assert best(irf("new", created="2026-11-02"), irf("old")) == "new"
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        ({"period_end": "2026-11-29"}, "its period is 2026-11-01 to 2026-11-29, not 2026-11-30"),
+        ({"period_start": "2026-12-01", "period_end": "2026-12-31"}, "its period is 2026-12-01"),
+        ({"site": "Paranal"}, "site is Paranal, not LaPalma"),
+        ({"array_layout": "beta"}, "array_layout is beta, not alpha"),
+        ({"model_version": "prod5-v2.0"}, "model_version is prod5-v2.0, not prod6-v1.1"),
+        ({"zenith_deg": 40.0}, "its zenith angle is 15 deg off, allowed 10"),
+        ({"particle": "electron"}, "it is for electrons"),
+        ({"energy_min_tev": 0.1}, "it is for 0.1 to 200 TeV"),
+        ({"energy_max_tev": 20}, "it is for 0.02 to 20 TeV"),
+    ],
+)
+def test_what_does_not_fit_is_told(request_: dict[str, Any], told: str) -> None:
+    with pytest.raises(NoIrfFits, match="nearest is /ctao/irf/a: ") as refusal:
+        best(irf(**request_))
+    assert told in str(refusal.value)
+
+
+def test_the_nearest_miss_is_the_one_with_the_fewest_faults() -> None:
+    with pytest.raises(NoIrfFits, match="nearest is /ctao/irf/close"):
+        best(irf("far off", site="Paranal", array_layout="beta"), irf("close", zenith_deg=70.0))
+
+
+def test_without_any_it_says_so() -> None:
+    with pytest.raises(NoIrfFits, match="no IRF is published"):
+        best()
+
+
+def test_an_observation_that_lacks_metadata_gets_none() -> None:
+    known = {k: v for k, v in OBSERVATION.items() if k != "zenith_deg"}
+    with pytest.raises(NoIrfFits, match="no metadata zenith_deg"):
+        best_irf(known, [irf()], 10, (0.05, 25))
