@@ -126,6 +126,7 @@ class ProcessObservations(BaseOperator):
             options=[GO_ON, GIVE_UP],
             subject=f"{context['dag'].dag_id} is held",
             body=f"{held}\n\n*{GO_ON}* tries these again and goes on; *{GIVE_UP}* ends the run.",
+            params={},
         )
         raise TaskAwaitingInput(method_name="resume_held")
 
