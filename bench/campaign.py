@@ -26,7 +26,7 @@ from localgrid.samples.blank import fill_blank
 
 DAG, USER = "cta_reprocessing", "alice"
 FILES_EACH, SIZE = 10, 200  # files of an observation, bytes of a file
-WINDOW = 30  # observations that fit on disk
+LEAST_WINDOW = 30  # observations that fit on disk, or a fifth of the campaign
 SAMPLE_EVERY_S = 2.0
 RESULTS = PROJECT / "bench" / "results" / "campaign.json"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -126,7 +126,7 @@ def measure(grid: Grid, api: AirflowApi, files: int, first: int) -> dict[str, An
         lake, grid.home / "bench", project=project, first=first, count=count, files=FILES_EACH, size=SIZE
     )
     filled = time.monotonic() - began
-    window = WINDOW * FILES_EACH * SIZE
+    window = max(LEAST_WINDOW, count // 5) * FILES_EACH * SIZE
     conf = {
         "project": project,
         "obs_ids": f"{first}-{first + count - 1}",
@@ -166,6 +166,14 @@ def measure(grid: Grid, api: AirflowApi, files: int, first: int) -> dict[str, An
     }
 
 
+def keep(result: dict[str, Any]) -> None:
+    """Write a result in the place of an earlier one of the same size."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    others = [r for r in known if r["files"] != result["files"]]
+    RESULTS.write_text(json.dumps(sorted([*others, result], key=lambda r: int(r["files"])), indent=1) + "\n")
+
+
 def main(
     files: Annotated[list[int] | None, typer.Argument(help="campaign sizes")] = None,
     home: Annotated[Path, typer.Option(help="state of the grid, removed at the end")] = PROJECT
@@ -176,13 +184,12 @@ def main(
     grid.up()
     try:
         httpx.put(f"{grid.info['fts']['url']}/_control", json={"stage_delay": 0}).raise_for_status()
-        api, results, first = AirflowApi.of(grid.info, USER), [], 1
+        api, first = AirflowApi.of(grid.info, USER), 1
         for size in sorted(files or [100, 1000, 10_000]):
-            results.append(measure(grid, api, size, first))
+            result = measure(grid, api, size, first)
             first += size
-            console.print({k: v for k, v in results[-1].items() if k != "timeline"})
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            console.print({k: v for k, v in result.items() if k != "timeline"})
+            keep(result)
     finally:
         grid.down(purge=True)
 

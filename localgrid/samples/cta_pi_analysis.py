@@ -49,8 +49,8 @@ IRF_REQUEST = {
 def fill(grid: Grid, lake: RucioLake) -> None:
     """Put observations and response into the lake, those that are not there."""
     described = {dataset_of(o): o for o in observations()}
-    todo = [described[dataset] for dataset in unpublished(lake, SCOPE, list(described))]
-    if not todo and not unpublished(lake, "irf", [IRF_DATASET]):
+    todo = [described[dataset] for dataset in unpublished(lake, list(described))]
+    if not todo and not unpublished(lake, [IRF_DATASET]):
         return
     program = grid.layout.program("fits", "esap-fits")
     with tempfile.TemporaryDirectory(prefix="esap-dl3-") as place:

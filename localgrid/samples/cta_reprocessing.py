@@ -73,7 +73,7 @@ def put(lake: RucioLake, program: str, observations: Sequence[Mapping[str, Any]]
 
     """
     names = {dataset_of(o): o for o in observations}
-    todo = [names[dataset] for dataset in unpublished(lake, SCOPE, list(names))]
+    todo = [names[dataset] for dataset in unpublished(lake, list(names))]
     if not todo:
         return []
     with tempfile.TemporaryDirectory(prefix="esap-dl0-") as place:

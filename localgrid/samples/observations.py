@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from esap_batch.observations import KIND
+from hooks.lake_bulk import BULK, BulkLake
+from hooks.rucio_lake import in_chunks
 from hooks.storage_element import local_path
 
 if TYPE_CHECKING:
     from hooks.rucio_lake import RucioLake
-
-T = TypeVar("T")
-BULK = 500  # DIDs a call
 
 
 @dataclass(frozen=True)
@@ -50,60 +49,38 @@ def register_observations(
         ValueError: a file is known to Rucio with another size or checksum.
 
     """
-    is_open = _is_open(lake, scope, [o.dataset for o in observations])
+    bulk = BulkLake(lake)
+    is_open = bulk.open_state([o.dataset for o in observations])
     todo = [o for o in observations if is_open.get(o.dataset, True)]
     files = [f for o in todo for f in o.files]
-    _refuse_others(lake, scope, files)
+    _refuse_others(bulk, files)
     _copy(lake, rse, files)
-    client = lake.client
-    for some in chunks(files, BULK):
+    for some in in_chunks(files, BULK):
         replicas = [_did(scope, f.lfn) | {"bytes": f.size, "adler32": f.adler32} for f in some]
-        client.add_replicas(rse, replicas)
-    _in_bulk(client.add_datasets, [_did(scope, o.dataset) for o in todo if o.dataset not in is_open])
+        lake.client.add_replicas(rse, replicas)
+    bulk.claim({o.dataset: {} for o in todo if o.dataset not in is_open})
     for attachments in _attachments(scope, todo):
-        client.add_files_to_datasets(attachments, ignore_duplicate=True)
-    _in_bulk(client.set_dids_metadata_bulk, list(_metadata(scope, todo)))
+        lake.client.add_files_to_datasets(attachments, ignore_duplicate=True)
+    bulk.describe(dict(_metadata(todo)))
     for observation in todo:
         lake.close(observation.dataset)
     return [o.dataset for o in todo]
 
 
-def unpublished(lake: RucioLake, scope: str, datasets: Sequence[str]) -> list[str]:
+def unpublished(lake: RucioLake, datasets: Sequence[str]) -> list[str]:
     """Give those datasets that are not in the lake, or still open."""
-    is_open = _is_open(lake, scope, datasets)
+    is_open = BulkLake(lake).open_state(datasets)
     return [dataset for dataset in datasets if is_open.get(dataset, True)]
-
-
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Cut a list into pieces of at most `size`."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _in_bulk(call: Callable[[Sequence[dict[str, Any]]], object], dids: Sequence[dict[str, Any]]) -> None:
-    for some in chunks(dids, BULK):
-        call(some)
 
 
 def _did(scope: str, name: str) -> dict[str, Any]:
     return {"scope": scope, "name": name}
 
 
-def _known(lake: RucioLake, scope: str, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Give the columns of those DIDs that Rucio knows."""
-    for some in chunks(names, BULK):
-        yield from lake.client.get_metadata_bulk([_did(scope, n) for n in some])
-
-
-def _is_open(lake: RucioLake, scope: str, datasets: Sequence[str]) -> dict[str, bool]:
-    """Tell of each dataset that Rucio knows whether it is still open."""
-    return {str(row["name"]): bool(row["is_open"]) for row in _known(lake, scope, datasets)}
-
-
-def _refuse_others(lake: RucioLake, scope: str, files: Sequence[SampleFile]) -> None:
+def _refuse_others(bulk: BulkLake, files: Sequence[SampleFile]) -> None:
     wanted = {f.lfn: f for f in files}
-    for row in _known(lake, scope, list(wanted)):
-        file = wanted[row["name"]]
+    for name, row in bulk.metadata(list(wanted)).items():
+        file = wanted[name]
         if (row["bytes"], row["adler32"]) != (file.size, file.adler32):
             raise ValueError(
                 f"{file.lfn} is known with {row['bytes']} bytes and adler32 {row['adler32']}, "
@@ -126,7 +103,7 @@ def _attachments(scope: str, observations: Sequence[Observation]) -> Iterator[li
     pending: list[dict[str, Any]] = []
     room = BULK
     for observation in observations:
-        for some in chunks(observation.files, BULK):
+        for some in in_chunks(observation.files, BULK):
             if pending and len(some) > room:
                 yield pending
                 pending, room = [], BULK
@@ -137,12 +114,8 @@ def _attachments(scope: str, observations: Sequence[Observation]) -> Iterator[li
         yield pending
 
 
-def _metadata(scope: str, observations: Sequence[Observation]) -> Iterator[dict[str, Any]]:
+def _metadata(observations: Sequence[Observation]) -> Iterator[tuple[str, dict[str, Any]]]:
     for observation in observations:
-        meta = dict(observation.metadata)
-        # Rucio keeps `project` in a column of its own, which no search may combine with other metadata.
-        if "project" in meta:
-            meta["project_id"] = meta["project"]
         for file in observation.files:
-            yield _did(scope, file.lfn) | {"meta": meta | dict(file.metadata)}
-        yield _did(scope, observation.dataset) | {"meta": meta | {"kind": KIND}}
+            yield file.lfn, {**observation.metadata, **file.metadata}
+        yield observation.dataset, {**observation.metadata, "kind": KIND}

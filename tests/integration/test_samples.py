@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hooks.lake_bulk import BulkLake
 from hooks.rucio_lake import RucioLake
 from hooks.storage_element import StorageElement
 from localgrid.grid import Grid
@@ -40,12 +41,12 @@ def test_an_observation_is_published_once_with_metadata_and_files(
     lake: RucioLake, observation: Observation
 ) -> None:
     dataset = observation.dataset
-    assert unpublished(lake, "acada", [dataset]) == [dataset]
+    assert unpublished(lake, [dataset]) == [dataset]
     assert register(lake, observation) == [dataset]
     assert register(lake, observation) == []
-    assert unpublished(lake, "acada", [dataset]) == []
+    assert unpublished(lake, [dataset]) == []
     assert lake.is_published(dataset)
-    assert lake.metadata(dataset)["project_id"] == "PI-1"
+    assert BulkLake(lake).metadata([dataset])[dataset]["project"] == "PI-1"
     first = observation.files[0]
     assert lake.metadata(first.lfn)["tel_id"] == 1
     stored = StorageElement().stat(lake.pfns(TAPE, [first.lfn])[first.lfn])
@@ -97,9 +98,8 @@ def test_tape_copies_outlive_the_rule_that_staged_them(
 def test_the_samples_of_the_reprocessing_are_there_after_one_call_or_two(grid: Grid, lake: RucioLake) -> None:
     for _ in range(2):
         prepare("cta_reprocessing", grid, lake)
-    found = lake.find(
-        "acada", {"project_id": cta_reprocessing.PROJECT_ID, "sb_id": 11, "kind": "observation"}
-    )
+    asked = {"project": cta_reprocessing.PROJECT_ID, "sb_id": 11, "kind": "observation"}
+    found = BulkLake(lake).find("acada", [asked])
     assert [name[-10:] for name in found] == ["obs_000101", "obs_000102", "obs_000103"]
     meta = lake.metadata(found[0])
     assert (meta["obs_id"], meta["zenith_deg"], meta["data_level"]) == (101, 20, "DL0")
