@@ -67,7 +67,7 @@ def settings_of(campaign: Campaign) -> dict[str, Any]:
                 False, type="boolean", title="Dry run", description="Only list what would be done"
             ),
             "retry_failed": Param(
-                False, type="boolean", title="Try failed observations again", description="When the cause is mended"
+                False, type="boolean", title="Try failed observations again", description="If it is mended"
             ),
         },
         "default_args": {**task_defaults(), "owner": campaign.owner, "priority_weight": campaign.priority},

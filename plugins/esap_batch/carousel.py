@@ -49,7 +49,7 @@ class Item:
     `index` is its place in the block and the index of its job; `product` the dataset to claim; `attempt` the
     newest submission of its job; `limits` what a retry was given more of; `stuck_at` Rucio's time stamp of
     the rule when it was boosted last; `fresh` the LFNs that its recall brings and
-    that were not on disk before.
+    that were not on disk before; `recalled` the bytes that were asked for from tape, in all tries.
     """
 
     index: int
@@ -59,6 +59,7 @@ class Item:
     outcome: Outcome = Outcome.PENDING
     rule: str = ""
     fresh: tuple[str, ...] = ()
+    recalled: int = 0
     boosts: int = 0
     stuck_at: str = ""
     missing: tuple[str, ...] = ()
@@ -85,8 +86,13 @@ class Item:
 
     def again(self) -> Item:
         """Give it another chance, with attempts of its own."""
-        fresh = Item(self.index, self.observation, self.product)
+        fresh = Item(self.index, self.observation, self.product, recalled=self.recalled)
         return replace(fresh, attempt=self.attempt, first_attempt=self.attempt + 1)
+
+    def bringing(self, fresh: Iterable[str]) -> Item:
+        """Note which files its recall is going to bring."""
+        noted = replace(self, fresh=tuple(fresh))
+        return replace(noted, recalled=self.recalled + noted.disk_bytes)
 
     def recalled_again(self) -> Item:
         """Take it back to where it waits for its files: they are not on disk any more."""
@@ -164,19 +170,21 @@ class RecallState:
 
 @dataclass(frozen=True)
 class Tally:
-    """Observations and bytes by phase or outcome, and failures by reason."""
+    """Observations and bytes by phase or outcome, failures by reason, and bytes asked for from tape."""
 
     observations: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
+    recalled: int = 0
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
 
     def plus(self, other: Tally) -> Tally:
-        return Tally(
-            *({k: a.get(k, 0) + b.get(k, 0) for k in sorted({*a, *b})} for a, b in self._with(other))
+        observations, sizes, failures = (
+            {k: a.get(k, 0) + b.get(k, 0) for k in sorted({*a, *b})} for a, b in self._with(other)
         )
+        return Tally(observations, sizes, failures, self.recalled + other.recalled)
 
     def _with(self, other: Tally) -> Iterator[tuple[Mapping[str, int], Mapping[str, int]]]:
         yield self.observations, other.observations
@@ -259,13 +267,15 @@ def tally(blocks: Iterable[Block]) -> Tally:
     observations: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     failures: Counter[str] = Counter()
+    recalled = 0
     for item in (i for b in blocks for i in b.items):
         word = _word(item)
         observations[word] += 1
         sizes[word] += item.observation.size
+        recalled += item.recalled
         if item.outcome is Outcome.FAILED:
             failures[item.reason] += 1
-    return Tally(dict(observations), dict(sizes), dict(failures))
+    return Tally(dict(observations), dict(sizes), dict(failures), recalled)
 
 
 def _word(item: Item) -> str:
@@ -299,7 +309,7 @@ def progress(total: Tally, blocks_left: tuple[int, int], elapsed_s: float, held:
     ]
     if held:
         words.append(f"HELD: {held}")
-    elif left_s is not None:
+    elif left_s:
         words.append(f"about {_duration(left_s)} left")
     return {
         "text": ", ".join(words),

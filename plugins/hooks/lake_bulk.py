@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -162,12 +163,43 @@ class BulkLake:
         return dataset
 
     def recall(self, datasets: Sequence[str], rse: str, tag: str, priority: int) -> dict[str, str]:
-        """Ask for datasets on disk, each by a rule of its own with `tag`; give rule ids by dataset."""
-        standing = {r.dataset: r.rule_id for r in self.recalls(tag)}
-        new = [d for d in datasets if d not in standing]
-        rules = self._rules(new, rse, activity=STAGING, comment=tag, lifetime=RECALL_LIFETIME_S,
-                            priority=priority, purge_replicas=True)  # fmt: skip
-        return {**{d: standing[d] for d in datasets if d in standing}, **rules}
+        """Ask for datasets on disk, each by a rule of its own with `tag`; give rule ids by dataset.
+
+        Rucio allows an account one rule for a dataset at an RSE. Where another tag has that, or one that was
+        released is still there, a dataset of the tag's own with the same files is asked for.
+        """
+        standing = {_origin(r.dataset, tag): r.rule_id for r in self.recalls(tag)}
+        options = {"activity": STAGING, "comment": tag, "lifetime": RECALL_LIFETIME_S,
+                   "priority": priority, "purge_replicas": True}  # fmt: skip
+        rules = {d: standing[d] for d in datasets if d in standing}
+        for some in in_chunks([d for d in datasets if d not in standing], BULK):
+            rules |= self._ask_or_none(some, rse, options) or {
+                d: self._ask_for_copy(d, rse, tag, options) for d in some
+            }
+        return rules
+
+    def _ask_for_copy(self, dataset: str, rse: str, tag: str, options: Mapping[str, Any]) -> str:
+        """Ask for a dataset, or else for the first copy of it that has no rule."""
+        asked, number = dataset, 0
+        while not (made := self._ask_or_none([asked], rse, options)):
+            number += 1
+            asked = _copy_of(dataset, tag, number)
+            self.lake.claim(asked, {"kind": "inputs", "esap_parents": dataset})
+            files = [f.lfn for f in self.files([dataset])[dataset]]
+            self._attach([{**_did(asked), "dids": _dids(files)}])
+        return made[asked]
+
+    def _ask_or_none(
+        self, datasets: Sequence[str], rse: str, options: Mapping[str, Any]
+    ) -> dict[str, str] | None:
+        """Make a rule a dataset; None, and no rule, when one of them has one already."""
+        from rucio.common.exception import DuplicateRule
+
+        with self.lake.asking():
+            try:
+                return dict(zip(datasets, self._ask_for(datasets, rse, options), strict=True))
+            except DuplicateRule:
+                return None
 
     def recalls(self, tag: str) -> list[Recall]:
         """List the standing recalls of a tag."""
@@ -268,6 +300,16 @@ class BulkLake:
         """Create a ledger's next entry; False when another run was faster."""
         metadata = {"kind": "budget", "esap_ledger": ledger, "esap_run": run, "esap_bytes": size}
         return self.lake.claim(lfn, metadata)
+
+
+def _copy_of(dataset: str, tag: str, number: int) -> str:
+    return f"{WORK_AREA}/{tag}/recall/copy-{number}{dataset}"
+
+
+def _origin(dataset: str, tag: str) -> str:
+    """Give the dataset that `_copy_of` was called for, or the one given."""
+    copy = re.fullmatch(rf"{re.escape(f'{WORK_AREA}/{tag}')}/recall/copy-\d+(/.+)", dataset)
+    return copy[1] if copy else dataset
 
 
 def _did(name: str) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from esap_batch.jobs import JobState
 from hooks.backends import BackendRef, backend_at, poll_interval
+from hooks.errors import RefusedForGood
 from hooks.lake_bulk import BulkLake
 from hooks.rucio_lake import RucioLake, RucioSettings
 from hooks.settings import LAKE_CONNECTION
 from triggers.jobs import cancel_batches
 from triggers.poller import BulkPoller
 
+RECALLS = "recalls"
 PACE_S = 10.0  # a turn costs a worker seconds, so changes are gathered for as long
 
 
@@ -52,27 +54,39 @@ class CarouselMoves(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll together with all other runs of this back end, identity and lake."""
-        self._news, self._heard = asyncio.Event(), time.monotonic()
+        self._news, began = asyncio.Event(), time.monotonic()
         self._alive, self._state = dict.fromkeys(self.groups, -1), self.recalls
+        self._heard = dict.fromkeys([*self.groups, *([RECALLS] if self.tag else [])], began)
+        self._refusal = ""
         watching = [
             asyncio.create_task(w) for w in (*map(self._watch_jobs, self.groups), self._watch_recalls())
         ]
         try:
-            yield await self._wait(time.monotonic())
+            yield await self._wait(began)
         finally:
             for task in watching:
                 task.cancel()
 
     async def _wait(self, began: float) -> TriggerEvent:
         while True:
-            waited = time.monotonic() - began
+            now = time.monotonic()
+            waited = now - began
             if self._is_all_over() or (waited >= PACE_S and (self.releasing or self._has_moved())):
                 return TriggerEvent({"status": "moved"})
-            if time.monotonic() - self._heard > self.patience:
-                return TriggerEvent({"status": "silent", "message": "neither DIRAC nor Rucio answers"})
-            left = PACE_S - waited if waited < PACE_S else PACE_S
-            await asyncio.wait([asyncio.create_task(self._news.wait())], timeout=left)
+            if why := self._silence(now):
+                return TriggerEvent({"status": "silent", "message": why})
+            news = asyncio.create_task(self._news.wait())
+            await asyncio.wait([news], timeout=PACE_S - waited if waited < PACE_S else PACE_S)
+            news.cancel()
             self._news.clear()
+
+    def _silence(self, now: float) -> str:
+        """Say who has not answered for too long, or will not answer at all."""
+        silent = [name for name, heard in self._heard.items() if now - heard > self.patience]
+        if silent:
+            who = "Rucio does" if silent == [RECALLS] else "the facility's job service does"
+            return f"{who} not answer since {self.patience:.0f} s"
+        return self._refusal
 
     def _has_moved(self) -> bool:
         known = [n for n in self._alive.values() if n >= 0]
@@ -93,27 +107,33 @@ class CarouselMoves(BaseTrigger):
         poller = BulkPoller.shared(identity, backend.counts, poll_interval(connection))
         async for answer in poller.answers(group):
             if isinstance(answer, Exception):
-                self.log.warning("no news of the jobs: %s", answer)
+                self._miss("jobs", answer)
                 continue
             self._alive[group] = answer[JobState.QUEUED] + answer[JobState.RUNNING]
-            self._tell()
+            self._tell(group)
 
     async def _watch_recalls(self) -> None:
         if not self.tag:
             return
         connection = await BaseHook.aget_connection(LAKE_CONNECTION)
         lake = BulkLake(RucioLake(RucioSettings.of(connection)))
-        poller = BulkPoller.shared("recalls", lake.recall_states, poll_interval(connection))
+        poller = BulkPoller.shared(RECALLS, lake.recall_states, poll_interval(connection))
         async for answer in poller.answers(self.tag):
             if isinstance(answer, Exception):
-                self.log.warning("no news of the recalls: %s", answer)
+                self._miss(RECALLS, answer)
                 continue
             self._state = answer
-            self._tell()
+            self._tell(RECALLS)
 
-    def _tell(self) -> None:
-        self._heard = time.monotonic()
+    def _tell(self, source: str) -> None:
+        self._heard[source] = time.monotonic()
         self._news.set()
+
+    def _miss(self, what: str, error: Exception) -> None:
+        self.log.warning("no news of the %s: %s", what, error)
+        if isinstance(error, RefusedForGood):
+            self._refusal = str(error)
+            self._news.set()
 
     async def on_kill(self) -> None:
         """Cancel the jobs: a user has cleared, failed or ended the waiting task by hand."""

@@ -169,6 +169,19 @@ def product_metadata(steering: Mapping[str, Any], item: Item) -> dict[str, Any]:
     }
 
 
+def measured(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Take over what the validator of the event list has measured: number of events, live time in s."""
+    summaries = [r["summary"] for r in reports if r.get("format") == "gadf-dl3"]
+    return (
+        {
+            "n_events": sum(s["events"] for s in summaries),
+            "livetime_s": sum(s["header"].get("LIVETIME", 0.0) for s in summaries),
+        }
+        if summaries
+        else {}
+    )
+
+
 def _command(steering: Mapping[str, Any]) -> tuple[str, ...]:
     match steering["request"]["processor"]:
         case "esap-noop":

@@ -8,6 +8,7 @@ from airflow.sdk import BaseOperator, TaskInstanceState
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.budget import in_words
+from esap_batch.carousel import tally
 from esap_batch.products import work_lfn
 from operators.campaign.reserve import budgets, settle
 from operators.campaign.work import Work
@@ -58,7 +59,8 @@ class CleanUpCampaign(BaseOperator):
         work = Work.of(context, steering, chosen["facility"], self.use_case)
         self._stop(work)
         if reserved:
-            recalled = min(work.state().recalled, reserved["bytes"])
+            begun = work.blocks(range(work.state().next_block))
+            recalled = tally(begun).recalled
             for budget in budgets(steering, context):
                 settle(work.lake, budget, work.run, recalled)
             self.log.info("recalled: %s of %s reserved", in_words(recalled), in_words(reserved["bytes"]))

@@ -93,10 +93,3 @@ def _more(work: Work, found: Diagnosis, report: Mapping[str, Any] | None) -> dic
         return None
     limits = Limits(**report["limits"])
     return asdict(raised(limits, found.reason, work.site.facility, RAISE_BY))
-
-
-def cancel(work: Work, numbers: Sequence[int]) -> None:
-    """Kill what still runs of these blocks, and let go of their sandboxes."""
-    for group in map(work.group, numbers):
-        work.site.backend.cancel(group)
-        work.site.backend.clean_up(group)

@@ -162,7 +162,7 @@ class ProcessObservations(BaseOperator):
         return {
             **counts,
             "bytes": at.total.sizes.get("done", 0),
-            "recalled_bytes": at.state.recalled,
+            "recalled_bytes": at.total.recalled,
             "failures": dict(at.total.failures),
             "missing": work.site.keep(work.tag, "missing.json", {"observations": missing})
             if missing

@@ -84,21 +84,14 @@ def _publication(work: Work, workflow: Workflow, block: Block, checked: Checked)
         __version__,
     )
     papers = _papers(work, checked, name)
-    summary = _summary(checked)
+    reports = [v.get("report") or {} for v in manifest.validation]
     metadata = {
         **described,
         **work.use_case.product_metadata(work.steering, item),
-        **summary,
+        **work.use_case.measured(reports),
         "esap_run": work.run,
     }
     return Publication(item.product, (*manifest.files, *papers), metadata)
-
-
-def _summary(checked: Checked) -> dict[str, Any]:
-    """Take over what the validators have measured and a reader searches for."""
-    reports = (v.get("report") or {} for v in checked.manifest.validation)
-    measured = {k: v for r in reports for k, v in (r.get("summary") or {}).items()}
-    return {k: measured[k] for k in ("livetime_s", "n_events") if k in measured}
 
 
 def _papers(work: Work, checked: Checked, name: str) -> list[ProductFile]:
@@ -145,8 +138,10 @@ def _quarantined(work: Work, checked: Checked) -> Item:
     places = {f.pfn: f"{QUARANTINE_AREA}/{name}/{f.name}" for f in checked.manifest.files}
     reason = f"{QUARANTINE_AREA}/{name}/verdict.json"
     pfns = work.site.pfns([*places.values(), reason])
-    work.site.storage.put(pfns[reason], dump(checked.verdict.document()))
-    for pfn in work.site.storage.exists(places):
+    there = work.site.storage.exists([*places, pfns[reason]])
+    if pfns[reason] not in there or there.issuperset(places):  # else an earlier try has moved files already
+        work.site.storage.put(pfns[reason], dump(checked.verdict.document()))
+    for pfn in there & set(places):
         work.site.storage.move(pfn, pfns[places[pfn]])
     message = "; ".join(str(f) for f in checked.verdict.errors[:3])
     LOG.warning(

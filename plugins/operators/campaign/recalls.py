@@ -49,22 +49,24 @@ def note_failures(work: Work, items: Sequence[Item]) -> None:
     )
 
 
+def note_fresh(work: Work, items: Sequence[Item]) -> list[Item]:
+    """Note which files are not on disk yet: once they were asked for, nobody can tell.
+
+    What was noted in an earlier try stays.
+    """
+    new = [i for i in items if not i.fresh]
+    pfns = work.site.pfns(f.lfn for i in new for f in i.observation.files)
+    there = work.site.storage.exists(pfns.values())
+    noted = {i.index: i.bringing(f.lfn for f in i.observation.files if pfns[f.lfn] not in there) for i in new}
+    return [noted.get(i.index, i) for i in items]
+
+
 def recall(work: Work, items: Sequence[Item]) -> list[Item]:
     """Ask for the files of observations on the facility's disk; what is there already is only protected."""
     rse = work.site.facility.storage_rse
     wanted = {i.index: work.lake.recallable(i.observation, work.tag) for i in items}
-    pfns = work.site.pfns(f.lfn for i in items for f in i.observation.files)
-    there = work.site.storage.exists(pfns.values())
     rules = work.lake.recall(list(wanted.values()), rse, work.tag, work.steering["campaign"]["priority"])
-    return [
-        replace(
-            i,
-            phase=Phase.RECALLING,
-            rule=rules[wanted[i.index]],
-            fresh=tuple(f.lfn for f in i.observation.files if pfns[f.lfn] not in there),
-        )
-        for i in items
-    ]
+    return [replace(i, phase=Phase.RECALLING, rule=rules[wanted[i.index]]) for i in items]
 
 
 def watch(work: Work, block: Block, recalls: Mapping[str, Recall]) -> Block:

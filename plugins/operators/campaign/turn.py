@@ -1,7 +1,8 @@
 """One turn of the carousel: take note of what has happened, publish, let go, recall and submit.
 
-A turn may be killed anywhere. It writes its documents last, and each of its steps finds what an earlier turn
-did: claims and recalls are adopted, jobs found by their names, products published once.
+A turn may be killed anywhere. It writes its documents last, but for what could not be found out later: which
+block has begun, and which files a recall brings. Each of its steps finds what an earlier turn did: claims and
+recalls are adopted, jobs found by their names, products published once.
 """
 
 from __future__ import annotations
@@ -114,9 +115,9 @@ def still_to_recall(work: Work, plan: Mapping[str, Any]) -> int:
     if not state.next_block:
         return int(plan["recall_bytes"])
     begun = [i for b in work.blocks(range(state.next_block)) for i in b.items]
-    waiting = sum(i.observation.size for i in begun if i.phase is Phase.WAITING)
+    waiting = sum(i.observation.size for i in begun if i.phase is Phase.WAITING and not i.fresh)
     not_begun = int(plan["todo_bytes"]) - sum(i.observation.size for i in begun)
-    return state.recalled + waiting + not_begun
+    return sum(i.recalled for i in begun) + waiting + not_begun
 
 
 def recall_news(work: Work, at: Position) -> str | None:
@@ -158,22 +159,26 @@ def _admit(work: Work, at: Position) -> Position:
         if chosen := admitted(at.blocks, work.rules):
             at = _recalled(work, at, chosen)
         elif at.has_blocks_left and not at.having(Phase.WAITING):
-            following = work.blocks([at.state.next_block])
-            state = replace(at.state, next_block=at.state.next_block + 1)
-            at = Position(state, (*at.blocks, *following), at.length)
+            number = at.state.next_block
+            state = replace(at.state, next_block=number + 1, active=(*at.state.active, number))
+            work.save_state(state)
+            at = Position(state, (*at.blocks, *work.blocks([number])), at.length)
         else:
             return at
 
 
 def _recalled(work: Work, at: Position, chosen: Sequence[tuple[int, Item]]) -> Position:
-    new, size = [], 0
-    for block in at.blocks:
-        items = [i for n, i in chosen if n == block.number]
-        claimed = recalls.claim(work, items) if items else []
-        asked = recalls.recall(work, [i for i in claimed if i.outcome is Outcome.PENDING])
-        size += sum(i.disk_bytes for i in asked)
-        new.append(block.replaced(claimed).replaced(asked))
-    return replace(at, state=replace(at.state, recalled=at.state.recalled + size), blocks=tuple(new))
+    return at.replaced([_recalled_of(work, b, [i for n, i in chosen if n == b.number]) for b in at.blocks])
+
+
+def _recalled_of(work: Work, block: Block, items: Sequence[Item]) -> Block:
+    if not items:
+        return block
+    claimed = recalls.claim(work, items)
+    noted = recalls.note_fresh(work, [i for i in claimed if i.outcome is Outcome.PENDING])
+    block = block.replaced(claimed).replaced(noted)
+    work.save(block)
+    return block.replaced(recalls.recall(work, noted))
 
 
 def _written(work: Work, at: Position) -> Position:

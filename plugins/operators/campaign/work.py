@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +36,7 @@ class ObservationUseCase(Protocol):
     def cache_lfn(self, group: str) -> str: ...
     def is_transient(self, lfn: str) -> bool: ...
     def product_metadata(self, steering: Mapping[str, Any], item: Item) -> dict[str, Any]: ...
+    def measured(self, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]: ...
     def requirements(self, steering: Mapping[str, Any], identity: Identity) -> Requirements: ...
 
 
@@ -44,7 +45,7 @@ class State:
     """How far a run is, besides its blocks under way.
 
     `ended` sums up the blocks that are over, `active` are the numbers of those under way, `next_block` the
-    first that has not begun; `recalled` bytes were asked for from tape. `held` says why the run stands still,
+    first that has not begun. `held` says why the run stands still,
     `asked_in` is the try of the task that has asked somebody about it.
     """
 
@@ -52,14 +53,15 @@ class State:
     active: tuple[int, ...] = ()
     next_block: int = 0
     ended: Tally = field(default_factory=Tally)
-    recalled: int = 0
     held: str = ""
     asked_in: str = ""
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> State:
+        """Read a state; members that another version of this service wrote are left out."""
+        known = {f.name: document[f.name] for f in fields(cls) if f.name in document}
         ended = Tally(**document["ended"])
-        return cls(**{**document, "active": tuple(document["active"]), "ended": ended})
+        return cls(**{**known, "active": tuple(document["active"]), "ended": ended})
 
     @property
     def elapsed_s(self) -> float:

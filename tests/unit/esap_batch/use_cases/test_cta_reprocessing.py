@@ -131,3 +131,9 @@ def test_what_a_facility_needs() -> None:
     user = Identity("alice", (), frozenset({"ctao"}), frozenset(), "ctao", "u", "alice", "esap")
     needs = case.requirements(steering(facility="cscs"), user)
     assert (needs.preferred, needs.software) == ("cscs", (("esap-fits", "0.1.0"),))
+
+
+def test_what_the_validator_has_measured_is_taken_over() -> None:
+    event_list = {"format": "gadf-dl3", "summary": {"events": 12, "header": {"LIVETIME": 1100.5}}}
+    assert case.measured([event_list, {"format": "gadf-obs-index"}]) == {"n_events": 12, "livetime_s": 1100.5}
+    assert case.measured([{}]) == {}
