@@ -29,7 +29,7 @@ def verdict(
     return standing.verdict, standing.product.rsplit("-", 1)[-1]
 
 
-FAILED = {"esap_state": "failed", "esap_reason": "TAPE_STUCK", "esap_message": "torn"}
+FAILED: dict[str, Any] = {"esap_state": "failed", "esap_reason": "TAPE_STUCK", "esap_message": "torn"}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def require_the_same_end(world: World) -> None:
     assert end.is_over
     assert end.total == world.tally()
     assert dict(end.total.observations) == OUTCOMES
-    assert end.state.recalled == end.total.recalled == 500
+    assert end.total.recalled == 500
     assert set(world.lake.asked.values()) == {1}
     assert sorted(k[1:] for k in world.backend.specs) == [(0, 1), (0, 1), (1, 1), (1, 1), (1, 1), (1, 2)]
     assert len(world.lake.published) == 3
@@ -145,7 +145,7 @@ def test_too_many_failures_of_one_kind_stop_further_recalls_until_they_are_reviv
     revive(world.worker())
     end = world.finish()
     assert end.total == world.tally()
-    assert (dict(end.total.observations), end.state.recalled) == ({"done": 6}, 800)
+    assert (dict(end.total.observations), end.total.recalled) == ({"done": 6}, 800)
     assert [world.items()[n].attempt for n in range(1, 7)] == [2, 2, 1, 1, 1, 1]
     world.require_whole()
 

@@ -9,9 +9,7 @@ from tests.unit.operators.campaign.world import DAG_ID, RUN, World, observations
 
 
 def test_a_state_is_the_same_after_it_was_written_and_read() -> None:
-    one = State(
-        "2026-11-21T06:00:00+00:00", (3, 4), 5, Tally({"done": 2}, {"done": 20}, {}, 20), 20, "x", "y"
-    )
+    one = State("2026-11-21T06:00:00+00:00", (3, 4), 5, Tally({"done": 2}, {"done": 20}, {}, 20), "x", "y")
     assert State.of(json.loads(json.dumps(asdict(one)))) == one
 
 
