@@ -399,7 +399,7 @@ def test_runner_killed_during_upload_leaves_no_half_file(node: Node) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_ends_payload_and_leaves_a_report(node: Node, number: signal.Signals) -> None:
-    process = node.start(node.job(sh("echo $$ > pid; echo working; sleep 300")))
+    process = node.start(node.job(sh("echo $$ > pid; echo working; exec sleep 300")))
     pid = node.pid_of()
     process.send_signal(number)
     outcome = node.finish(process)
