@@ -119,10 +119,6 @@ class Block:
     def is_ended(self) -> bool:
         return all(i.phase is Phase.ENDED for i in self.items)
 
-    @property
-    def has_begun(self) -> bool:
-        return any(i.phase is not Phase.WAITING for i in self.items)
-
     def having(self, *phases: Phase) -> list[Item]:
         return [i for i in self.items if i.phase in phases]
 

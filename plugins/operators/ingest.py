@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from esap_batch.products import (
     own_claims,
 )
 from esap_batch.provenance import Production, prov_json
-from hooks.lake_bulk import BulkLake
+from hooks.lake_bulk import BulkLake, origin_of
 from hooks.rucio_lake import dump
 from operators.site import Site, owner_of, run_key
 
@@ -149,7 +148,7 @@ class IngestProduct(BaseOperator):
         """Write what goes with the product: steering file, verdict, provenance, the list of missing jobs."""
         names = ("steering.json", "verdict.json", "provenance.json", "missing.json", *self.papers)
         pfns = site.pfns(f"{target.dataset}/{name}" for name in names)
-        written = [_write(site, pfns, f"{target.dataset}/steering.json", self.steering)]
+        written = [write_paper(site, pfns, f"{target.dataset}/steering.json", self.steering)]
         production = Production(
             production_id=_production_id(target),
             dataset=target.dataset,
@@ -166,7 +165,7 @@ class IngestProduct(BaseOperator):
         papers |= {name: site.recall(reference) for name, reference in self.papers.items()}
         if missing:
             papers["missing.json"] = {"missing": target.missing, "jobs": target.jobs, "list": missing}
-        return written + [_write(site, pfns, f"{target.dataset}/{n}", d) for n, d in papers.items()]
+        return written + [write_paper(site, pfns, f"{target.dataset}/{n}", d) for n, d in papers.items()]
 
     def _metadata(
         self,
@@ -204,7 +203,7 @@ class IngestProduct(BaseOperator):
         download = request.get("result_use") == "download"
         elsewhere = asked if download else [*asked, *workflow.product["copies"]]
         places = [rse, *[e for e in elsewhere if e != rse][:1]]
-        origin = json.dumps({"esap": self.steering["run_id"]})
+        origin = origin_of(self.steering["run_id"])
         options: dict[str, Any] = {"activity": "Production Output", "meta": origin}
         if download:
             lifetime = self.steering["production"]["download_days"] * DAY_S
@@ -222,6 +221,7 @@ def _added(site: Site, published: Claim, manifest: Manifest) -> bool:
     return any(f.lfn not in there for f in manifest.files)
 
 
-def _write(site: Site, pfns: Mapping[str, str], lfn: str, document: Mapping[str, Any]) -> ProductFile:
+def write_paper(site: Site, pfns: Mapping[str, str], lfn: str, document: Mapping[str, Any]) -> ProductFile:
+    """Write a JSON document that goes with a product, under its LFN."""
     stored = site.storage.put(pfns[lfn], dump(document))
     return ProductFile(lfn.rsplit("/", 1)[-1], lfn, pfns[lfn], stored.size, stored.adler32)

@@ -69,7 +69,7 @@ class VerifyOutputs(BaseOperator):
         done = {f.lfn for f in manifest.files}
         outputs = [o for job in jobs for o in job.outputs if o.lfn in done]
         must_be_checked = [o.name for o in outputs if o.validator]
-        verdict = judge(manifest.validation, must_be_checked, _severities(self.steering))
+        verdict = judge(manifest.validation, must_be_checked, severities_of(self.steering))
         return Verdict(verdict.checks + len(manifest.files), (*verdict.findings, *damaged(site, manifest)))
 
     def _quarantine(self, site: Site, manifest: Manifest, verdict: Verdict) -> None:
@@ -93,7 +93,8 @@ class VerifyOutputs(BaseOperator):
         )
 
 
-def _severities(steering: Mapping[str, Any]) -> Mapping[str, str]:
+def severities_of(steering: Mapping[str, Any]) -> Mapping[str, str]:
+    """Give how much each check of the workflow weighs."""
     return {name: str(check["severity"]) for name, check in steering["checks"].items()}
 
 

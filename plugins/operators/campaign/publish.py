@@ -18,7 +18,8 @@ from hooks.lake_bulk import Publication, origin_of
 from hooks.rucio_lake import dump
 from operators.campaign.jobs import Finished
 from operators.campaign.work import Work
-from operators.verify import damaged
+from operators.ingest import write_paper
+from operators.verify import damaged, severities_of
 
 LOG = logging.getLogger(__name__)
 
@@ -67,8 +68,8 @@ def _check(work: Work, block: Block, finished: Finished) -> Checked:
     kept = tuple(f for f in whole.files if f not in transient)
     manifest = Manifest(whole.activity, whole.rse, kept, whole.validation)
     job = work.use_case.job(work.steering, activity.group, item)
-    severities = {name: str(check["severity"]) for name, check in work.steering["checks"].items()}
-    verdict = judge(manifest.validation, [o.name for o in job.outputs if o.validator], severities)
+    must_be_checked = [o.name for o in job.outputs if o.validator]
+    verdict = judge(manifest.validation, must_be_checked, severities_of(work.steering))
     findings = (*verdict.findings, *damaged(work.site, manifest))
     return Checked(item, manifest, transient, Verdict(verdict.checks + len(kept), findings))
 
@@ -101,13 +102,8 @@ def _papers(work: Work, checked: Checked, name: str) -> list[ProductFile]:
     lfns = [f"{item.product}/{n}.json" for n in ("steering", "verdict", "provenance")]
     pfns = work.site.pfns(lfns)
 
-    def written(lfn: str, document: Any) -> ProductFile:
-        stored = work.site.storage.put(pfns[lfn], dump(document))
-        return ProductFile(lfn.rsplit("/", 1)[-1], lfn, pfns[lfn], stored.size, stored.adler32)
-
-    steering = written(
-        lfns[0], {**work.steering, "observation": item.observation.obs_id, "missing": item.missing}
-    )
+    asked = {**work.steering, "observation": item.observation.obs_id, "missing": item.missing}
+    steering = write_paper(work.site, pfns, lfns[0], asked)
     verdict = {**checked.verdict.document(), "validation": list(manifest.validation)}
     production = Production(
         production_id=name,
@@ -120,7 +116,8 @@ def _papers(work: Work, checked: Checked, name: str) -> list[ProductFile]:
         steps=(manifest.activity,),
         parents=tuple(f for f in item.observation.files if f.lfn not in missing),
     )
-    return [steering, written(lfns[1], verdict), written(lfns[2], prov_json(production))]
+    papers = {lfns[1]: verdict, lfns[2]: prov_json(production)}
+    return [steering, *(write_paper(work.site, pfns, lfn, paper) for lfn, paper in papers.items())]
 
 
 def _noted(work: Work, checked: Checked) -> dict[str, Any]:
