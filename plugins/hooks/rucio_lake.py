@@ -57,13 +57,13 @@ class RucioLake:
     @cached_property
     def client(self) -> Client:
         """Rucio's own client, for what is not here."""
-        from rucio.client import Client
+        from hooks.lake_client import LakeClient
 
         settings = self.settings
         # Rucio caches its token under the account's name alone: two lakes would share one.
         key = hashlib.sha256(f"{settings.url} {settings.credentials.get('username')}".encode()).hexdigest()
         place = Path(tempfile.gettempdir(), f"esap-rucio-{key[:16]}-")
-        lake_client = type("LakeClient", (Client,), {"TOKEN_PATH_PREFIX": str(place)})
+        lake_client = type("LakeClient", (LakeClient,), {"TOKEN_PATH_PREFIX": str(place)})
         return lake_client(
             rucio_host=settings.url,
             auth_host=settings.url,
@@ -81,6 +81,7 @@ class RucioLake:
             AccessDenied,
             CannotAuthenticate,
             DatabaseException,
+            ReplicationRuleCreationTemporaryFailed,
             RucioException,
             ServerConnectionException,
             ServiceUnavailable,
@@ -88,7 +89,12 @@ class RucioLake:
 
         try:
             yield
-        except (ServerConnectionException, ServiceUnavailable, DatabaseException) as error:
+        except (
+            ServerConnectionException,
+            ServiceUnavailable,
+            DatabaseException,
+            ReplicationRuleCreationTemporaryFailed,
+        ) as error:
             raise BackendUnavailable(SYSTEM, self.settings.url, error) from error
         except (CannotAuthenticate, AccessDenied) as error:
             raise RefusedForGood(SYSTEM, self.settings.url, error) from error

@@ -239,7 +239,7 @@ def test_two_lakes_or_users_never_share_a_token(monkeypatch: pytest.MonkeyPatch)
         def __init__(self, **arguments: Any) -> None:
             self.arguments = arguments
 
-    monkeypatch.setattr("rucio.client.Client", Recorder)
+    monkeypatch.setattr("hooks.lake_client.LakeClient", Recorder)
 
     def prefix(url: str, user: str) -> str:
         made: Any = RucioLake(RucioSettings(url, "esap", credentials={"username": user})).client
