@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,24 @@ def _unreadable(conf: object) -> Problem | None:
         return Problem(whole, conf, "finite numbers", f"NaN or an infinity is in it: {where}")
     if size > MAX_BYTES:
         return Problem("size of the request", size, f"at most {MAX_BYTES} bytes of JSON", "it is too large")
-    return None
+    return _unprintable(conf)
+
+
+def _unprintable(conf: Mapping[str, Any]) -> Problem | None:
+    bad = sorted(str(k) for k, v in conf.items() if not (_is_text(k) and _is_text(v)))
+    if not bad:
+        return None
+    where = ", ".join(shown(name).strip('"') for name in bad[:3])
+    return Problem(where, "control characters", "printable text and line breaks", "nothing can store them")
+
+
+def _is_text(value: object) -> bool:
+    """Tell whether all text in a JSON value can be stored anywhere: no control characters, no half pairs."""
+    if isinstance(value, str):
+        return all(c in "\t\n\r" or unicodedata.category(c) not in ("Cc", "Cs") for c in value)
+    if isinstance(value, Mapping):
+        return all(_is_text(k) and _is_text(v) for k, v in value.items())
+    return all(map(_is_text, value)) if isinstance(value, list | tuple) else True
 
 
 def _given(conf: Mapping[str, Any], workflow: Workflow) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -42,8 +43,13 @@ def observations(bulk: BulkLake, project: str) -> list[Observation]:
 
 
 @pytest.fixture
-def tag() -> str:
-    return f"esap-{uuid.uuid4().hex[:20]}"
+def tag(bulk: BulkLake) -> Iterator[str]:
+    """Name a run's recalls; those of a test that fails do not stay in the way of others."""
+    name = f"esap-{uuid.uuid4().hex[:20]}"
+    yield name
+    for one in (name, f"{name[:-1]}x"):
+        for recall in bulk.recalls(one):
+            bulk.release(recall.rule_id)
 
 
 def on_disk(lake: RucioLake, observation: Observation) -> int:

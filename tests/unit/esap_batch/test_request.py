@@ -234,3 +234,14 @@ def test_the_processor_chooses_its_software_and_settings() -> None:
     assert heavy["limits"] == {"memory_mb": 900, "disk_mb": 10}
     assert light["limits"] == settings["limits"]
     assert light["fingerprint"] != heavy["fingerprint"]
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\x1b[31m", "\ud800", {"deep": ["\x7f"]}])
+def test_text_that_nothing_can_store_is_refused(text: object) -> None:
+    (problem,) = validate({"job_name": text}, IRF)
+    assert str(problem).startswith("job_name") or "job_name" in problem.field
+    assert "control characters" in str(problem)
+
+
+def test_line_breaks_backslashes_and_other_scripts_are_text() -> None:
+    assert not [p for p in validate({"job_name": "é\\u0000\\b\t\n漢"}, IRF) if "control" in str(p)]
