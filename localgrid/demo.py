@@ -23,6 +23,7 @@ from localgrid.airflow_api import ENDED, AirflowApi, changes
 from localgrid.grid import Grid
 from localgrid.layout import PROJECT
 from localgrid.samples import prepare
+from localgrid.signin import passwords
 
 LOOK_EVERY = 0.5  # seconds
 USER = "alice"
@@ -181,7 +182,7 @@ def main(
 
 def _say_farewell(grid: Grid, user: str, seconds: float) -> None:
     airflow = grid.info["airflow"]
-    password = json.loads(Path(airflow["passwords_file"]).read_text())[user]
+    password = passwords(grid.info)[user]
     console.print(
         f"\nAll of it took {seconds:.1f} s. Airflow: [bold]{airflow['url']}[/], {user} / {password}"
     )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from localgrid import services
 from localgrid.layout import Layout, default_home, write_private_json
 from localgrid.services import BY_NAME, SERVICES, Node, Service, Started, Step, UnhealthyError
-from localgrid.setup import airflow, diracx, rucio
+from localgrid.setup import airflow, diracx, issuer, rucio
 from localgrid.supervision import ProcessState, Supervisor
 
 HEALTH_TIMEOUT_S = 180.0
@@ -244,9 +244,14 @@ class Grid:
             "fts": {"url": layout.url("fts")},
             "s3": {"url": layout.url("s3")},
             "connections_file": str(layout.path("secrets", "connections.json")),
-            "airflow": {
-                "url": layout.url("airflow-api"),
-                "passwords_file": str(layout.airflow_passwords_file),
+            "airflow": {"url": layout.url("airflow-api")},
+            "issuer": {
+                "url": layout.issuer,
+                "client": issuer.SCRIPTS,
+                "redirect": issuer.SCRIPTS_REDIRECT,
+                "audience": issuer.AUDIENCE,
+                "passwords_file": str(layout.passwords_file),
+                "keys_file": str(layout.issuer_keys_file),
             },
             "postgres": {"port": layout.ports["postgres"]},
             "storage": {rse: str(layout.storage(rse)) for rse in rucio.RSES},

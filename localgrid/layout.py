@@ -7,6 +7,7 @@ import os
 import random
 import secrets
 import socket
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +21,13 @@ PORTS = range(
     20000, 32000
 )  # below Linux's ephemeral range: no outgoing connection takes one while we are down
 LONGEST_SOCKET_PATH = 100
-LISTENERS = ("postgres", "s3", "diracx", "rucio", "fts", "airflow-api")
-AIRFLOW_USERS = {"admin": "admin", "alice": "user", "bob": "user", "dave": "user"}
+LISTENERS = ("postgres", "s3", "diracx", "rucio", "fts", "airflow-api", "issuer")
+USERS = {  # of the issuer, with their groups there
+    "alice": ("ctao/users",),
+    "bob": ("ctao/users", "ctao/pi-crab"),
+    "carol": ("esap/admins",),
+    "dave": ("km3net/users",),
+}
 
 
 def write_private(path: Path, text: str) -> None:
@@ -83,6 +89,12 @@ def _new_secrets() -> dict[str, str]:
         "airflow_fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "airflow_jwt_secret": secrets.token_urlsafe(64),
         "airflow_api_secret": secrets.token_urlsafe(48),
+        "broker_task_key": secrets.token_urlsafe(48),
+        "broker_vault_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "issuer_cookie_key": secrets.token_urlsafe(32),
+        "issuer_subject_key": secrets.token_urlsafe(32),
+        "issuer_esap_secret": secrets.token_urlsafe(32),
+        "issuer_rucio_secret": secrets.token_urlsafe(32),
     }
 
 
@@ -139,8 +151,12 @@ class Layout:
         return self.path("secrets", "diracx")
 
     @property
-    def airflow_passwords_file(self) -> Path:
-        return self.path("secrets", "airflow-passwords.json")
+    def issuer_keys_file(self) -> Path:
+        return self.path("secrets", "issuer-keys.json")
+
+    @property
+    def passwords_file(self) -> Path:
+        return self.path("secrets", "passwords.json")
 
     @property
     def software_area(self) -> Path:
@@ -179,15 +195,25 @@ class Layout:
         return known
 
     @cached_property
-    def airflow_passwords(self) -> Mapping[str, str]:
-        path = self.airflow_passwords_file
+    def passwords(self) -> Mapping[str, str]:
+        """The password of each user at the issuer."""
+        path = self.passwords_file
         if not path.exists():
-            write_private_json(path, {user: secrets.token_urlsafe(12) for user in AIRFLOW_USERS})
+            write_private_json(path, {user: secrets.token_urlsafe(12) for user in USERS})
         passwords: dict[str, str] = json.loads(path.read_text())
         return passwords
 
     def url(self, listener: str) -> str:
         return f"http://{HOST}:{self.ports[listener]}"
+
+    @property
+    def issuer(self) -> str:
+        """The issuer's address; of another host than Airflow's, so that neither sees the other's cookies."""
+        return f"http://localhost:{self.ports['issuer']}"
+
+    def subject(self, user: str) -> str:
+        """The name of a user in tokens (`sub`): lasting, and it tells nothing."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.secrets['issuer_subject_key']}/{user}"))
 
     def python(self, environment: str) -> Path:
         """The interpreter of an environment: `airflow`, `diracx`, `rucio` or `fits`.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from localgrid.layout import HOST, PROJECT, Layout
-from localgrid.setup import airflow, diracx, postgres, rucio
+from localgrid.setup import airflow, diracx, issuer, postgres, rucio
 
 BEAT_AGE_S = 15.0
 RUN_VARIABLE = "ESAP_LOCALGRID_RUN"  # names, in the environment of every process of a grid, grid and service
@@ -262,6 +262,14 @@ NODES: tuple[Node, ...] = (
         environment=rucio.environment,
         health=_beats("rucio-daemons"),
         stop_wait_s=20,
+    ),
+    Service(
+        "issuer",
+        command=issuer.command,
+        environment=issuer.environment,
+        health=_http("issuer", "/.well-known/openid-configuration"),
+        prepare=issuer.create,
+        listener="issuer",
     ),
     Service(
         "fts",

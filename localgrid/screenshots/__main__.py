@@ -5,7 +5,6 @@ Needs Debian's `chromium` and `fonts-dejavu`, `make demo` and `make demo USE_CAS
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +18,10 @@ from localgrid.grid import Grid
 from localgrid.layout import PROJECT
 from localgrid.screenshots.browser import browser
 from localgrid.screenshots.form import take_form
+from localgrid.screenshots.portal import job_of, take_job, take_jobs, take_new, take_phone
 from localgrid.screenshots.questions import take_confirmation, take_held
 from localgrid.screenshots.runs import finished_run, take_graph, take_list, take_log, take_xcom
+from localgrid.signin import passwords
 
 USER = "alice"
 IRF_FORM = (("Observation", "Array"), ("Simulation", "Precision", "Running"))
@@ -38,7 +39,7 @@ def main(
     irf = finished_run(api, "cta_irf", "ingest_products")
     campaign = finished_run(api, "cta_reprocessing", "process_observations")
     product = api.xcom("cta_irf", irf, "ingest_products")["production_id"]
-    password = json.loads(Path(grid.info["airflow"]["passwords_file"]).read_text())[USER]
+    password = passwords(grid.info)[USER]
     target.mkdir(parents=True, exist_ok=True)
     with browser(api.url, USER, password) as page:
         take_list(page, target / "dags.png")
@@ -50,6 +51,11 @@ def main(
         task, picture = "process_observations", target / "reprocessing_progress.png"
         take_xcom(page, "cta_reprocessing", campaign, task, picture)
         take_held(page, grid, api, lake_of(grid), target / "held.png")
+        job = job_of(api, "cta_irf", irf)
+        take_jobs(page, target / "portal_jobs.png")
+        take_new(page, "cta_irf", target / "portal_new.png")
+        take_job(page, job, target / "portal_job.png")
+        take_phone(page, job, target / "portal_phone.png")
     shutil.copyfile(grid.home / "products" / product / "irf.png", target / "cta_irf.png")
     console.print(f"{len(list(target.glob('*.png')))} pictures in {target}")
 

@@ -40,7 +40,7 @@ def browser(url: str, user: str, password: str) -> Iterator[Page]:
         page.fill("input[name=username]", user)
         page.fill("input[name=password]", password)
         page.click("button[type=submit]")
-        page.wait_for_url(lambda address: "login" not in address)
+        page.wait_for_url(f"{url}/**")
         yield page
         chromium.close()
 

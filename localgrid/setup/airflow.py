@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
-from localgrid.layout import AIRFLOW_USERS, HOST, PROJECT, Layout, write_private, write_private_json
-from localgrid.setup import diracx, postgres, rucio
+from localgrid.layout import HOST, PROJECT, USERS, Layout, write_private, write_private_json
+from localgrid.setup import diracx, issuer, postgres, rucio
 
 PARALLELISM = 8
 COMPONENTS = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
@@ -25,12 +25,12 @@ def _settings(layout: Layout) -> dict[str, dict[str, object]]:
             "dags_are_paused_at_creation": False,
             "fernet_key": secrets["airflow_fernet_key"],
             "execution_api_server_url": f"{layout.url('airflow-api')}/execution/",
-            "simple_auth_manager_users": ",".join(f"{user}:{role}" for user, role in AIRFLOW_USERS.items()),
-            "simple_auth_manager_passwords_file": layout.airflow_passwords_file,
+            "auth_manager": "access.manager.EsapAuthManager",
         },
         "database": {
             "sql_alchemy_conn": postgres.url(layout, "airflow", "psycopg2"),
             "sql_alchemy_conn_async": postgres.url(layout, "airflow", "asyncpg"),
+            "external_db_managers": "store.manager.EsapDBManager",
         },
         "api": {
             "host": HOST,
@@ -75,6 +75,7 @@ def environment(layout: Layout) -> dict[str, str]:
         "AIRFLOW_HOME": str(layout.path("airflow")),
         "ESAP_CONFIG_DIR": str(PROJECT / "config"),
         "ESAP_RUNNER": str(PROJECT / "runner" / "esap_runner.py"),
+        "ESAP_KEEPER_TURN_S": "2",
         "PYTHONPATH": str(PROJECT),
         # Tasks and DAG files are forked from these processes and talk to loopback only.
         "NO_PROXY": "localhost,127.0.0.1",
@@ -98,6 +99,18 @@ def connections(layout: Layout) -> dict[str, object]:
                 "poll_interval": 1.0,
             },
         },
+        "esap_iam": {
+            "conn_type": "oidc",
+            "host": layout.issuer,
+            "login": issuer.PORTAL,
+            "password": layout.secrets["issuer_esap_secret"],
+        },
+        "esap_broker": {
+            "conn_type": "http",
+            "host": layout.url("airflow-api"),
+            "password": layout.secrets["broker_task_key"],
+        },
+        "esap_vault": {"conn_type": "generic", "password": layout.secrets["broker_vault_key"]},
         "rucio_lake": {
             "conn_type": "rucio",
             "host": layout.url("rucio"),
@@ -111,10 +124,8 @@ def connections(layout: Layout) -> dict[str, object]:
 def create(layout: Layout) -> None:
     """Write connections, passwords and the environment file for developers."""
     write_private_json(layout.path("secrets", "connections.json"), connections(layout))
-    if set(layout.airflow_passwords) < set(AIRFLOW_USERS):
-        raise RuntimeError(
-            f"localgrid: {layout.airflow_passwords_file} lacks a user: remove it and start again"
-        )
+    if not set(USERS) <= set(layout.passwords):
+        raise RuntimeError(f"localgrid: {layout.passwords_file} lacks a user: remove it and start again")
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment(layout).items()]
     write_private(layout.airflow_environment_file, "".join(lines))
 

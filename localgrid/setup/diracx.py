@@ -40,7 +40,7 @@ def url(layout: Layout) -> str:
     return f"http://localhost:{layout.ports['diracx']}"
 
 
-def configuration() -> dict[str, Any]:
+def configuration(layout: Layout) -> dict[str, Any]:
     """The configuration that DiracX reads from its git repository."""
     operations = {
         "Services": {
@@ -50,21 +50,19 @@ def configuration() -> dict[str, Any]:
     }
     return {
         "DIRAC": {},
-        "Registry": {vo: _registry(vo, users) for vo, users in MEMBERS.items()},
+        "Registry": {vo: _registry(layout, vo, users) for vo, users in MEMBERS.items()},
         "Operations": dict.fromkeys(MEMBERS, operations),
     }
 
 
-def _registry(vo: str, users: dict[str, str]) -> dict[str, Any]:
+def _registry(layout: Layout, vo: str, users: dict[str, str]) -> dict[str, Any]:
+    subjects = {name: layout.subject(name) for name in users}
     return {
         "DefaultGroup": f"{vo}_user",
-        "IdP": {
-            "URL": "http://localhost:9",
-            "ClientID": "localgrid",
-        },  # no login page here: tokens by exchange
-        "Users": {f"sub-{name}": {"PreferedUsername": name} for name in users},
+        "IdP": {"URL": layout.issuer, "ClientID": "diracx"},
+        "Users": {subject: {"PreferedUsername": name} for name, subject in subjects.items()},
         "Groups": {
-            group: {"Properties": properties, "Users": [f"sub-{u}" for u, g in users.items() if g == group]}
+            group: {"Properties": properties, "Users": [subjects[u] for u, g in users.items() if g == group]}
             for group, properties in PROPERTIES.items()
             if group.startswith(f"{vo}_")
         },
@@ -78,7 +76,7 @@ def create(layout: Layout) -> None:
         (root / name).mkdir(exist_ok=True, mode=0o700)
     for name in (*SQL_DATABASES, *OPENSEARCH_DATABASES):
         _empty_database(layout, name)
-    wanted = json.dumps(configuration(), indent=1)  # JSON is YAML
+    wanted = json.dumps(configuration(layout), indent=1)  # JSON is YAML
     config = root / "cs" / "default.yml"
     if not config.exists() or config.read_text() != wanted or not (root / "cs" / ".git").exists():
         config.write_text(wanted)
@@ -154,7 +152,9 @@ def environment(layout: Layout) -> dict[str, str]:
         "DIRACX_SERVICE_AUTH_TOKEN_ISSUER": url(layout),
         "DIRACX_SERVICE_AUTH_TOKEN_KEYSTORE": f"file://{layout.path('secrets', 'diracx-jwks.json')}",
         "DIRACX_SERVICE_AUTH_STATE_KEY": layout.secrets["diracx_state_key"],
-        "DIRACX_SERVICE_AUTH_ALLOWED_REDIRECTS": json.dumps([f"{url(layout)}/api/docs/oauth2-redirect"]),
+        "DIRACX_SERVICE_AUTH_ALLOWED_REDIRECTS": json.dumps(
+            [f"{url(layout)}/api/docs/oauth2-redirect", f"{layout.url('airflow-api')}/batch-broker/callback"]
+        ),
         "DIRACX_LEGACY_EXCHANGE_HASHED_API_KEY": hashlib.sha256(exchange_key).hexdigest(),
         "DIRACX_SANDBOX_STORE_BUCKET_NAME": "sandboxes",
         "DIRACX_SANDBOX_STORE_AUTO_CREATE_BUCKET": "true",

@@ -1,16 +1,31 @@
-"""Who a user is to the experiments, to DIRAC and to Rucio."""
+"""Who a user is to the experiments, to Airflow, to DIRAC and to Rucio."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 from esap_batch.configuration import read_mapping
 from esap_batch.errors import ConfigurationError
+from esap_batch.issuers import TokenIssuer, token_issuer
 
 EVERY_WORKFLOW = "*"
+
+
+class Role(IntEnum):
+    """What members of a group may do in Airflow with the group's workflows; each may what those before may.
+
+    A viewer reads, a user runs, an op pauses DAGs, manages pools and answers for everybody of the experiment,
+    an admin does everything.
+    """
+
+    VIEWER = 0
+    USER = 1
+    OP = 2
+    ADMIN = 3
 
 
 class IdentityRefused(PermissionError):  # noqa: N818 - says what happened
@@ -22,11 +37,13 @@ class Group:
     """A group of the identity provider and what it stands for. Empty text: nothing at that system."""
 
     name: str
-    experiment: str = ""
+    experiments: frozenset[str] = frozenset()
     dirac_vo: str = ""
     dirac_group: str = ""
     rucio_account: str = ""
     workflows: tuple[str, ...] = ()
+    role: Role = Role.USER
+    shares_runs: bool = False
 
     def allows(self, workflow: str) -> bool:
         return workflow in self.workflows or EVERY_WORKFLOW in self.workflows
@@ -47,15 +64,38 @@ class Identity:
     known_groups: tuple[Group, ...] = ()
 
     @property
+    def own_groups(self) -> tuple[Group, ...]:
+        return tuple(g for g in self.known_groups if g.name in self.groups)
+
+    @property
+    def role(self) -> Role:
+        """The highest role that any group gives."""
+        return max((g.role for g in self.own_groups), default=Role.VIEWER)
+
+    @property
     def is_admin(self) -> bool:
-        """Whether the user may run everything."""
-        return EVERY_WORKFLOW in self.workflows
+        return self.role is Role.ADMIN
+
+    @property
+    def sharing(self) -> frozenset[str]:
+        """The user's groups whose members see each other's runs."""
+        return frozenset(g.name for g in self.own_groups if g.shares_runs)
+
+    @property
+    def operated(self) -> frozenset[str]:
+        """The experiments for whose members' runs the user answers."""
+        return frozenset(e for g in self.own_groups if g.role >= Role.OP for e in g.experiments)
+
+    def role_for(self, workflow: str) -> Role | None:
+        """Give the highest role of the groups that allow a workflow; None when no group does."""
+        return max((g.role for g in self.own_groups if g.allows(workflow)), default=None)
 
     def require_workflow(self, workflow: str) -> None:
         """Raise IdentityRefused unless the user may run the workflow."""
-        if workflow in self.workflows or EVERY_WORKFLOW in self.workflows:
+        role = self.role_for(workflow)
+        if role is not None and role >= Role.USER:
             return
-        needed = [g.name for g in self.known_groups if g.allows(workflow)]
+        needed = [g.name for g in self.known_groups if g.allows(workflow) and g.role >= Role.USER]
         raise IdentityRefused(
             f"user {self.user} may not run {workflow}: is in {_listed(self.groups)}, "
             f"needed is one of {_listed(needed)}"
@@ -68,6 +108,7 @@ class Identities:
 
     groups: Mapping[str, Group]
     users: Mapping[str, Mapping[str, Any]]
+    issuers: Mapping[str, TokenIssuer] = field(default_factory=dict)
 
     def identity_of(self, user: str | None) -> Identity:
         """Look a local user up; IdentityRefused for one who is unknown."""
@@ -76,7 +117,7 @@ class Identities:
         if user not in self.users:
             raise IdentityRefused(f"user {user} is in no group: an administrator adds users to identity.yaml")
         entry = self.users[user]
-        return self.identity_from_groups(user, entry["groups"], str(entry.get("dirac_user", user)))
+        return self.identity_from_groups(user, entry["groups"])
 
     def identity_from_groups(self, user: str, groups: list[str], dirac_user: str | None = None) -> Identity:
         """Make the identity of a user whose groups come with a token; unknown groups are ignored."""
@@ -89,11 +130,11 @@ class Identities:
         return Identity(
             user=user,
             groups=tuple(g.name for g in own),
-            experiments=frozenset(g.experiment for g in own if g.experiment),
-            workflows=frozenset(w for g in own for w in g.workflows),
+            experiments=frozenset(e for g in own for e in g.experiments),
+            workflows=frozenset(w for g in own if g.role >= Role.USER for w in g.workflows),
             dirac_vo=dirac.dirac_vo,
             dirac_group=dirac.dirac_group,
-            dirac_user=dirac_user or user,
+            dirac_user=dirac_user or str(self.users.get(user, {}).get("dirac_user", user)),
             rucio_account=next((g.rucio_account for g in own if g.rucio_account), ""),
             known_groups=tuple(self.groups.values()),
         )
@@ -107,18 +148,27 @@ def load_identities(path: Path) -> Identities:
         for name in entry["groups"]:
             if name not in groups:
                 raise ConfigurationError(path, f"user {user}: group {name}: allowed {_listed(groups)}")
-    return Identities(groups, document["users"])
+    issuers = {name: token_issuer(name, entry) for name, entry in document.get("issuers", {}).items()}
+    prefixes = [issuer.user_prefix for issuer in issuers.values()]
+    if len(set(prefixes)) < len(prefixes):
+        raise ConfigurationError(
+            path, "issuers: two have the same user_prefix: their users would be mixed up"
+        )
+    return Identities(groups, document["users"], issuers)
 
 
 def _group(name: str, entry: Mapping[str, Any]) -> Group:
     dirac = entry.get("dirac") or {}
+    experiments = entry.get("experiments") or [entry.get("experiment")]
     return Group(
         name=name,
-        experiment=str(entry.get("experiment", "")),
+        experiments=frozenset(str(e) for e in experiments if e),
         dirac_vo=str(dirac.get("vo", "")),
         dirac_group=str(dirac.get("group", "")),
         rucio_account=str(entry.get("rucio_account", "")),
         workflows=tuple(entry["workflows"]),
+        role=Role[str(entry.get("airflow_role", "user")).upper()],
+        shares_runs=bool(entry.get("shares_runs", False)),
     )
 
 

@@ -54,7 +54,8 @@ def load_workflow(config_dir: Path, name: str) -> Workflow:
     """
     folder = config_dir / "workflows" / name
     if not _NAME.fullmatch(name) or not folder.is_dir():
-        raise ConfigurationError(folder, f"no such workflow: there are {', '.join(_names(config_dir))}")
+        known = ", ".join(workflow_names(config_dir)) or "none"
+        raise ConfigurationError(folder, f"no such workflow: there are {known}")
     return _read(folder, _state(folder))
 
 
@@ -76,8 +77,9 @@ def request_schema(folder: Path) -> dict[str, Any]:
     return {**inherited, **schema, "properties": properties}
 
 
-def _names(config_dir: Path) -> list[str]:
-    return sorted(p.parent.name for p in (config_dir / "workflows").glob(f"*/{SCHEMA}")) or ["none"]
+def workflow_names(config_dir: Path) -> list[str]:
+    """Name all workflows, in alphabetical order."""
+    return sorted(p.parent.name for p in (config_dir / "workflows").glob(f"*/{SCHEMA}"))
 
 
 def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from esap_batch.errors import ConfigurationError
-from esap_batch.identity import IdentityRefused, load_identities
+from esap_batch.identity import Identities, IdentityRefused, Role, load_identities
 
 CONFIG = Path(__file__).parents[3] / "config"
 KNOWN = load_identities(CONFIG / "identity.yaml")
@@ -21,10 +21,11 @@ def test_members_of_ctao(user: str) -> None:
     identity.require_workflow("hello_world")
 
 
-def test_the_administrator_may_all_and_has_another_name_at_dirac() -> None:
-    identity = KNOWN.identity_of("admin")
+def test_the_administrator_may_all() -> None:
+    identity = KNOWN.identity_of("carol")
     identity.require_workflow("cta_irf")
     identity.require_workflow("one that comes later")
+    assert identity.is_admin
     assert (identity.dirac_user, identity.dirac_group) == ("carol", "ctao_admin")
     assert identity.experiments == {"ctao", "km3net"}
 
@@ -59,6 +60,50 @@ def test_groups_of_a_token_give_the_same_identity_as_a_local_user() -> None:
 def test_a_token_without_a_known_group_is_refused() -> None:
     with pytest.raises(IdentityRefused, match="user eve is in unheard/of: allowed is one of esap/admins"):
         KNOWN.identity_from_groups("eve", ["unheard/of"])
+
+
+ROLES = """
+groups:
+  ctao/watchers: {experiment: ctao, workflows: [cta_irf, hello_world], airflow_role: viewer}
+  ctao/users: {experiment: ctao, workflows: [hello_world]}
+  ctao/ops: {experiment: ctao, workflows: [cta_irf], airflow_role: op, shares_runs: true}
+users:
+  renamed: {groups: [ctao/users], dirac_user: other}
+"""
+
+
+def written(tmp_path: Path, text: str) -> Identities:
+    (tmp_path / "identity.schema.json").write_text((CONFIG / "identity.schema.json").read_text())
+    (tmp_path / "identity.yaml").write_text(text)
+    return load_identities(tmp_path / "identity.yaml")
+
+
+def test_roles_are_given_for_the_groups_own_workflows(tmp_path: Path) -> None:
+    known = written(tmp_path, ROLES)
+    user = known.identity_from_groups("zoe", ["ctao/watchers", "ctao/users"])
+    assert (user.role_for("cta_irf"), user.role_for("hello_world")) == (Role.VIEWER, Role.USER)
+    assert user.role_for("km3net_concordia") is None
+    assert user.role is Role.USER
+    assert not user.operated
+    user.require_workflow("hello_world")
+    with pytest.raises(IdentityRefused, match="needed is one of ctao/ops"):
+        user.require_workflow("cta_irf")
+    operator = known.identity_from_groups("olga", ["ctao/users", "ctao/ops"])
+    assert operator.role is Role.OP
+    assert operator.operated == {"ctao"}
+    assert operator.sharing == {"ctao/ops"}
+    assert not operator.is_admin
+
+
+def test_a_users_name_at_dirac_holds_for_tokens_too(tmp_path: Path) -> None:
+    known = written(tmp_path, ROLES)
+    assert known.identity_from_groups("renamed", ["ctao/users"]).dirac_user == "other"
+
+
+def test_two_issuers_whose_users_would_be_mixed_up_are_refused(tmp_path: Path) -> None:
+    issuer = "{connection: c, audiences: [a]}"
+    with pytest.raises(ConfigurationError, match="user_prefix"):
+        written(tmp_path, f"issuers: {{one: {issuer}, two: {issuer}}}\ngroups: {{}}\nusers: {{}}\n")
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def user(name: str) -> Identity:
         ("alice", ["PI-2026-001"]),
         ("bob", ["PI-2026-002"]),
         ("dave", []),
-        ("admin", ["PI-2026-001", "PI-2026-002"]),
+        ("carol", ["PI-2026-001", "PI-2026-002"]),
     ],
 )
 def test_each_user_reads_their_own_projects(name: str, readable: list[str]) -> None:
@@ -39,7 +39,7 @@ def test_a_refusal_does_not_tell_whether_the_project_exists() -> None:
 
 
 def test_data_of_no_project_are_nobodys() -> None:
-    assert "belongs to no project" in PROJECTS.refuses("", user("admin"))
+    assert "belongs to no project" in PROJECTS.refuses("", user("carol"))
 
 
 def test_a_file_against_its_schema_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localgrid.layout import AIRFLOW_USERS, PROJECT, Layout
+from localgrid.layout import PROJECT, USERS, Layout
 from localgrid.setup import airflow
 
 
@@ -55,15 +55,15 @@ def test_a_shell_reads_the_environment_file_as_written(layout: Layout) -> None:
 def test_connections_and_passwords_are_private(layout: Layout) -> None:
     connections = layout.path("secrets", "connections.json")
     assert connections.stat().st_mode & 0o777 == 0o600
-    assert layout.airflow_passwords_file.stat().st_mode & 0o777 == 0o600
+    assert layout.passwords_file.stat().st_mode & 0o777 == 0o600
     content = json.loads(connections.read_text())
     assert content["dirac_local"]["extra"]["vo"] == "ctao"
     lake = {"account": "esap", "auth_type": "userpass", "poll_interval": 1.0}
     assert content["rucio_lake"]["extra"] == lake
-    assert set(json.loads(layout.airflow_passwords_file.read_text())) == set(AIRFLOW_USERS)
+    assert set(json.loads(layout.passwords_file.read_text())) == set(USERS)
 
 
 def test_a_password_file_that_lacks_a_user_is_refused(layout: Layout) -> None:
-    layout.airflow_passwords_file.write_text('{"admin": "x"}')
+    layout.passwords_file.write_text('{"alice": "x"}')
     with pytest.raises(RuntimeError, match="lacks a user"):
         airflow.create(Layout(layout.home))

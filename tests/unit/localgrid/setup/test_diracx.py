@@ -19,24 +19,29 @@ def layout(tmp_path: Path) -> Layout:
     return layout
 
 
-def test_users_see_only_their_own_jobs() -> None:
-    operations = diracx.configuration()["Operations"]["ctao"]
+def test_users_see_only_their_own_jobs(layout: Layout) -> None:
+    operations = diracx.configuration(layout)["Operations"]["ctao"]
     assert operations["Services"]["JobMonitoring"]["GlobalJobsInfo"] is False
     assert {"User", "MCSimulation", "Merging"} <= set(operations["JobDescription"]["AllowedJobTypes"])
 
 
-def test_every_user_is_in_the_own_group() -> None:
-    registry = diracx.configuration()["Registry"]
+def test_every_user_is_in_the_own_group(layout: Layout) -> None:
+    registry = diracx.configuration(layout)["Registry"]
     for vo, users in diracx.MEMBERS.items():
         assert set(registry[vo]["Groups"]) == set(users.values())
         for user, group in users.items():
-            assert registry[vo]["Groups"][group]["Users"].count(f"sub-{user}") == 1
+            assert registry[vo]["Groups"][group]["Users"].count(layout.subject(user)) == 1
 
 
-def test_each_vo_has_its_own_users() -> None:
-    registry = diracx.configuration()["Registry"]
-    assert set(registry["km3net"]["Users"]) == {"sub-dave"}
-    assert "sub-dave" not in registry["ctao"]["Users"]
+def test_each_vo_has_its_own_users(layout: Layout) -> None:
+    registry, dave = diracx.configuration(layout)["Registry"], layout.subject("dave")
+    assert set(registry["km3net"]["Users"]) == {dave}
+    assert dave not in registry["ctao"]["Users"]
+
+
+def test_people_log_in_at_the_issuer(layout: Layout) -> None:
+    registry = diracx.configuration(layout)["Registry"]
+    assert {registry[vo]["IdP"]["URL"] for vo in diracx.MEMBERS} == {layout.issuer}
 
 
 def test_creating_twice_keeps_keys_and_history(layout: Layout) -> None:
