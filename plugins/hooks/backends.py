@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+import asyncio
+from dataclasses import replace
+from typing import Any, NotRequired, TypedDict
 
 from airflow.sdk import Connection
 from airflow.sdk.bases.hook import BaseHook
 
 from esap_batch.jobs import JobBackend
+from hooks.broker import Broker, dirac_system
 from hooks.dirac_wms import DiracSettings, DiracWms
 from hooks.settings import runner_path
+
+QUEUE_ALLOWANCE_S = 3600.0
 
 
 class BackendRef(TypedDict):
@@ -18,18 +23,40 @@ class BackendRef(TypedDict):
     type: str
     connection: str
     user: str
+    owner: NotRequired[str]  # the user's name here; without it the same as there
 
 
-def open_backend(ref: BackendRef) -> JobBackend:
-    """Open the back end from a task."""
-    return backend_at(BaseHook.get_connection(ref["connection"]), ref)
+def open_backend(ref: BackendRef, *, closing: bool = False) -> JobBackend:
+    """Open the back end from a task; `closing` to end what was begun, even if the user's login has ended."""
+    return backend_at(BaseHook.get_connection(ref["connection"]), ref, Broker.standing(), closing=closing)
 
 
-def backend_at(connection: Connection, ref: BackendRef) -> JobBackend:
+def backend_at(
+    connection: Connection, ref: BackendRef, broker: Broker | None, *, closing: bool = False
+) -> JobBackend:
     """Open the back end at a connection that has been looked up already."""
     if ref["type"] != "dirac":
         raise ValueError(f"facility type = {ref['type']!r}: allowed dirac")
-    return DiracWms(DiracSettings.of(connection, ref["user"]), runner_path())
+    settings = DiracSettings.of(connection, ref["user"], ref.get("owner", ""), broker)
+    return DiracWms(replace(settings, closing=closing), runner_path())
+
+
+async def backend_in_trigger(ref: BackendRef, *, closing: bool = False) -> tuple[JobBackend, float]:
+    """Open the back end from a trigger; gives it with the seconds between two polls."""
+    connection, broker = await BaseHook.aget_connection(ref["connection"]), await Broker.astanding()
+    backend = await asyncio.to_thread(backend_at, connection, ref, broker, closing=closing)
+    return backend, poll_interval(connection)
+
+
+def require_login(ref: BackendRef, wall_time_s: float) -> None:
+    """Raise LoginNeeded when what the user has connected is bound to end before a job submitted now.
+
+    To its wall time comes what it may queue: extra `queue_allowance` (s) of the connection, else an hour.
+    """
+    if broker := Broker.standing():
+        extra = BaseHook.get_connection(ref["connection"]).extra_dejson
+        seconds = wall_time_s + float(extra.get("queue_allowance", QUEUE_ALLOWANCE_S))
+        broker.require_time(dirac_system(ref["connection"]), ref.get("owner", ref["user"]), seconds)
 
 
 def poll_interval(connection: Connection) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import json
 import logging
@@ -10,8 +11,9 @@ import os
 import re
 import tarfile
 import tempfile
+import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +22,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.bases.hook import BaseHook
-
 from esap_batch.jobs import Attempt, Batch, JobState, job_name, parse_job_name
 from esap_batch.retries import duplicates
+from hooks.broker import BROKER_CONNECTION, Broker, LoginNeeded, Token, dirac_system
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 
 if TYPE_CHECKING:
@@ -100,19 +101,83 @@ def jdl(batch: Batch, index: int, attempt: int, wall_time_s: int, sandbox: str) 
 
 @dataclass(frozen=True)
 class DiracSettings:
-    """Where DiracX is, and the credentials file of the one user the hook acts for."""
+    """Where DiracX is, and what the hook acts with for its one user.
+
+    `credentials` is the user's file of service credentials, by the site's agreement; `tokens` gives the
+    user's own, which come first: None when the user has connected nothing, LoginNeeded when that has ended.
+    `closing` lets the service's serve then too: what was begun must not run on for that.
+    """
 
     url: str
-    credentials: Path
+    credentials: Path | None = None
+    tokens: Callable[[], Token | None] | None = None
+    closing: bool = False
 
     @classmethod
-    def of(cls, connection: Connection, user: str) -> DiracSettings:
-        """Read an Airflow connection; its extra `credentials_dir` holds one file (0600) a user."""
-        extra = connection.extra_dejson
+    def of(
+        cls, connection: Connection, user: str, owner: str = "", broker: Broker | None = None
+    ) -> DiracSettings:
+        """Read an Airflow connection.
+
+        Extra `credentials`: `site` (the default) if `credentials_dir` holds one file (0600) a user, which
+        serve those who have connected nothing; `broker` if each user must have connected DIRAC.
+
+        :param user: the user's name at DIRAC. :param owner: the user's name here.
+        """
+        extra, url = connection.extra_dejson, str(connection.host)
+        system, whose = dirac_system(connection.conn_id), owner or user
+        kind = extra.get("credentials", "site")
+        if kind == "broker":
+            if broker is None:
+                raise RefusedForGood(
+                    SYSTEM, url, f"credentials = 'broker' needs a connection {BROKER_CONNECTION}"
+                )
+            return cls(url, None, lambda: _required(broker, system, whose))
+        if kind != "site":
+            raise RefusedForGood(
+                SYSTEM, url, f"credentials = {kind!r} of its connection: allowed site, broker"
+            )
         credentials = Path(extra["credentials_dir"]) / f"{user}.json"
-        if not credentials.is_file():
-            raise RefusedForGood(SYSTEM, str(connection.host), f"no credentials of DIRAC user {user!r} here")
-        return cls(str(connection.host), credentials)
+        if credentials.is_file():
+            return cls(url, credentials, (lambda: broker.token(system, whose)) if broker else None)
+        if broker is None:
+            raise RefusedForGood(SYSTEM, url, f"no credentials of DIRAC user {user!r} here")
+        return cls(url, None, lambda: _required(broker, system, whose))
+
+
+def _required(broker: Broker, system: str, owner: str) -> Token:
+    token = broker.token(system, owner)
+    if token is None:
+        raise LoginNeeded(system, owner, "nothing is connected", broker.page, required=True)
+    return token
+
+
+class Purse:
+    """A credentials file of one access token for DiracX's client, in memory: it lies on no disk.
+
+    Without a refresh token the client uses it until 300 s before its end, and never renews it itself.
+    """
+
+    def __init__(self) -> None:
+        self._file = os.memfd_create("esap-diracx")
+        self._held = ""
+        self.path = Path(f"/proc/self/fd/{self._file}")
+        weakref.finalize(self, os.close, self._file)
+
+    def hold(self, token: Token) -> Path:
+        """Put a token in the place of the one before; gives the path of the file."""
+        if token.secret != self._held:
+            content = {
+                "access_token": token.secret,
+                "refresh_token": "",
+                "expires_on": int(token.expires_at),
+            }
+            with self.path.open("r+") as stream:  # opened anew: locks are between openings, as the client's
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                stream.write(json.dumps(content))
+                stream.truncate()
+            self._held = token.secret
+        return self.path
 
 
 class DiracWms:
@@ -122,26 +187,49 @@ class DiracWms:
         self.settings = settings
         self.runner = runner
         self._client_options = client_options
+        self._clients: dict[Path, SyncDiracClient] = {}
 
-    @classmethod
-    def from_connection(cls, conn_id: str, user: str, runner: Path) -> DiracWms:
-        return cls(DiracSettings.of(BaseHook.get_connection(conn_id), user), runner)
+    @property
+    def _credentials(self) -> Path:
+        """Give the file to act with now: the user's own if they have connected DIRAC, else the service's.
+
+        LoginNeeded when what the user had connected has ended.
+        """
+        at, token = self.settings, None
+        try:
+            token = at.tokens() if at.tokens else None
+        except LoginNeeded:
+            if not (at.closing and at.credentials):
+                raise
+        if token:
+            return self._purse.hold(token)
+        assert at.credentials is not None
+        return at.credentials
 
     @cached_property
+    def _purse(self) -> Purse:
+        return Purse()
+
+    @property
     def _preferences(self) -> Any:
         from diracx.core.preferences import DiracxPreferences
 
         return DiracxPreferences.model_validate(
-            {"url": self.settings.url, "credentials_path": self.settings.credentials}
+            {"url": self.settings.url, "credentials_path": self._credentials}
         )
 
-    @cached_property
+    @property
     def _client(self) -> SyncDiracClient:
         from diracx.client.sync import SyncDiracClient
 
-        for chatty in ("azure", "httpx2"):  # a line and more for each request, in every task's log
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        return SyncDiracClient(diracx_preferences=self._preferences, **self._client_options)
+        preferences = self._preferences
+        client = self._clients.get(preferences.credentials_path)
+        if client is None:
+            for chatty in ("azure", "httpx2"):  # a line and more for each request, in every task's log
+                logging.getLogger(chatty).setLevel(logging.WARNING)
+            client = SyncDiracClient(diracx_preferences=preferences, **self._client_options)
+            self._clients[preferences.credentials_path] = client
+        return client
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

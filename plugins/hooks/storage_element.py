@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -47,6 +47,17 @@ class StorageElement:
     def read(self, pfn: str) -> bytes:
         """Give the content of a small file."""
         return local_path(pfn).read_bytes()
+
+    def size(self, pfn: str) -> int | None:
+        """Give a file's size in bytes without reading it; None when it is not there."""
+        path = local_path(pfn)
+        return path.stat().st_size if path.is_file() else None
+
+    def chunks(self, pfn: str) -> Iterator[bytes]:
+        """Read a file of any size piece by piece."""
+        with local_path(pfn).open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                yield chunk
 
     def put(self, pfn: str, content: bytes) -> Stored:
         """Write a small file: it is there whole or not at all."""
@@ -94,14 +105,28 @@ class StorageElement:
         path = local_path(pfn)
         return _newest(path) if path.is_dir() else None
 
-    def delete_tree(self, pfn: str) -> int:
-        """Delete a directory with all below it; give the number of files that were there."""
+    def delete_tree(self, pfn: str, keep: Collection[str] = ()) -> int:
+        """Delete a directory with all below it; give how many files are gone.
+
+        Files directly in it whose names are in `keep` stay, and then the directory does.
+        """
         path = local_path(pfn)
         if not path.is_dir():
             return 0
-        count = sum(1 for p in path.rglob("*") if p.is_file())
-        shutil.rmtree(path)
-        return count
+        count = _count(path)
+        if not any((path / name).is_file() for name in keep):
+            shutil.rmtree(path)
+            return count
+        for entry in path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name not in keep:
+                entry.unlink()
+        return count - _count(path)
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for p in folder.rglob("*") if p.is_file())
 
 
 def _part_of(name: str) -> str:
@@ -111,6 +136,11 @@ def _part_of(name: str) -> str:
 
 def _newest(folder: Path) -> float:
     return max(p.stat().st_mtime for p in (folder, *folder.rglob("*")))
+
+
+def is_served(pfn: str) -> bool:
+    """Tell whether this service reaches the storage that a PFN is on."""
+    return urlsplit(pfn).scheme == "file"
 
 
 def local_path(pfn: str) -> Path:

@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 from esap_batch.jobs import JobState, group_name
 from esap_batch.products import base_of, is_complete, own_claims, work_lfn
 from esap_batch.retries import known_attempts, latest_attempts
+from hooks.broker import LoginNeeded
 from operators.reports import all_reports, keep_reports, kept_reports
 from operators.results import result_of
 from operators.site import Site, owner_of, run_key
@@ -46,14 +47,18 @@ class CleanUp(BaseOperator):
         if chosen is None:
             self.log.info("no facility was chosen, nothing to clean up")
         else:
-            self._clean(context, Site.of(chosen["facility"], owner_of(context)))
+            self._clean(context, Site.of(chosen["facility"], owner_of(context), closing=True))
 
     def _clean(self, context: Context, site: Site) -> None:
         run, dataset = context["dag_run"], context["ti"].xcom_pull(task_ids=self.claim)["dataset"]
         claims = own_claims(site.lake.claims(base_of(dataset)), run_key(context))
         for step in self.steps:
             group = group_name(run.dag_id, run.run_id, step)
-            site.backend.cancel(group)
+            try:
+                site.backend.cancel(group)
+            except LoginNeeded as needed:
+                self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, needed)
+                continue
             if is_complete(claims, run_key(context)):
                 deleted = site.storage.delete_tree(next(iter(site.pfns([work_lfn(group)]).values())))
             else:

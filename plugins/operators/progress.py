@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from triggers.progress import PROGRESS_KEY
+from esap_batch.progress import PROGRESS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 def tell(context: Context, document: Mapping[str, Any]) -> None:
     """Keep `document` as the task's XCom `progress`; its `text` is for people."""
-    context["ti"].xcom_push(PROGRESS_KEY, dict(document))
+    context["ti"].xcom_push(PROGRESS, dict(document))

@@ -16,7 +16,8 @@ from esap_batch.identity import Identity, load_identities
 from esap_batch.jobs import Batch, InputFile, JobBackend, JobSpec, OutputSpec
 from esap_batch.manifest import Manifest
 from esap_batch.products import work_lfn
-from hooks.backends import BackendRef, open_backend
+from hooks.backends import BackendRef, open_backend, require_login
+from hooks.broker import Broker
 from hooks.rucio_lake import RucioLake, dump
 from hooks.settings import LAKE_CONNECTION, config_dir
 from hooks.storage_element import StorageElement
@@ -41,8 +42,12 @@ def run_key(context: Context) -> str:
 
 
 def identity_of(user: str | None) -> Identity:
-    """Look a user up in config/identity.yaml."""
-    return load_identities(config_dir() / "identity.yaml").identity_of(user)
+    """Say who a user is: with the groups of their last token, or else those of config/identity.yaml."""
+    identities, broker = load_identities(config_dir() / "identity.yaml"), Broker.standing()
+    groups = broker.groups(user) if broker and user else None
+    if user is None or groups is None:
+        return identities.identity_of(user)
+    return identities.identity_from_groups(user, groups)
 
 
 def facility_named(name: str) -> Facility:
@@ -56,10 +61,12 @@ class Site:
 
     facility: Facility
     identity: Identity
+    closing: bool = False
 
     @classmethod
-    def of(cls, facility: str, user: str | None) -> Site:
-        return cls(facility_named(facility), identity_of(user))
+    def of(cls, facility: str, user: str | None, *, closing: bool = False) -> Site:
+        """Find a site; `closing` to end what was begun there, even if the user's login has ended."""
+        return cls(facility_named(facility), identity_of(user), closing)
 
     @property
     def backend_ref(self) -> BackendRef:
@@ -67,11 +74,17 @@ class Site:
             "type": self.facility.type,
             "connection": self.facility.connection,
             "user": self.identity.dirac_user,
+            "owner": self.identity.user,
         }
 
     @cached_property
     def backend(self) -> JobBackend:
-        return open_backend(self.backend_ref)
+        return open_backend(self.backend_ref, closing=self.closing)
+
+    def require_login(self, jobs: Iterable[JobSpec]) -> None:
+        """Raise LoginNeeded when the user's own login is bound to end before these jobs."""
+        if longest := max((job.limits.wall_time_s for job in jobs), default=0):
+            require_login(self.backend_ref, longest)
 
     @cached_property
     def lake(self) -> RucioLake:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.containers import IMAGE_FILE
 from esap_batch.housekeeping import RUN_FILE
 from esap_batch.jobs import Batch, InputFile, JobSpec, group_name, same_inputs
 from esap_batch.products import base_of, next_generation, own_claims, work_lfn
+from operators.login import NeedsLogin, goes_on_after_login
 from operators.site import Site, owner_of, run_key
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BuildJobs = Callable[[dict[str, Any], str, Sequence[InputFile]], Sequence[JobSpec]]
 
 
-class SubmitJobs(BaseOperator):
+class SubmitJobs(NeedsLogin):
     """Builds the jobs of a step and submits those that the facility does not have yet.
 
     The batch is named by run and task, and described in a journal on the facility's storage before the
@@ -66,11 +66,13 @@ class SubmitJobs(BaseOperator):
         self.container = container
         self.job_type = job_type
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    @goes_on_after_login
+    def begin(self, context: Context) -> dict[str, Any]:
         site = Site.of(self.facility["facility"], owner_of(context))
         run = context["dag_run"]
         group = group_name(run.dag_id, run.run_id, self.task_id)
         batch = self._batch(site, group, run_key(context))
+        site.require_login(batch.jobs)
         site.keep(group, RUN_FILE, {"run": run_key(context)})
         journal = site.keep(group, "batch.json", batch.journal())
         site.backend.submit(batch, {job.index: 1 for job in batch.jobs})

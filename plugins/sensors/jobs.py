@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from esap_batch.jobs import Attempt, Batch, JobState
@@ -21,6 +20,7 @@ from esap_batch.retries import (
     latest_attempts,
     limits_of,
 )
+from operators.login import NeedsLogin, goes_on_after_login
 from operators.progress import tell
 from operators.reports import all_reports, keep_reports, kept_reports
 from operators.site import Site, owner_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SHOWN = 20  # failed jobs that are described one by one in the log
 
 
-class AwaitJobs(BaseOperator):
+class AwaitJobs(NeedsLogin):
     """Waits in the triggerer until a batch has ended; submits failed jobs again up to a limit.
 
     A job that ran out of memory, time or disk gets more of it at its next attempt. To clear this task is to
@@ -68,10 +68,12 @@ class AwaitJobs(BaseOperator):
         self.patience = patience
         self.raise_by = raise_by
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    @goes_on_after_login
+    def begin(self, context: Context) -> dict[str, Any]:
         """Start to wait; jobs that are not well after all their attempts get as many again."""
         return self._advance(context, None)
 
+    @goes_on_after_login
     def resume(self, context: Context, event: dict[str, Any], limit: int) -> dict[str, Any]:
         """Go on when the trigger has fired."""
         if event["status"] != "ended":

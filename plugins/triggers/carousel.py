@@ -11,13 +11,15 @@ from airflow.sdk.bases.hook import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from esap_batch.jobs import JobState
-from hooks.backends import BackendRef, backend_at, poll_interval
+from hooks.backends import BackendRef, backend_in_trigger, poll_interval
+from hooks.broker import LoginNeeded
 from hooks.errors import RefusedForGood
 from hooks.lake_bulk import BulkLake
 from hooks.rucio_lake import RucioLake, RucioSettings
 from hooks.settings import LAKE_CONNECTION
 from triggers.jobs import cancel_batches
 from triggers.poller import BulkPoller
+from triggers.standing import Standing
 
 RECALLS = "recalls"
 PACE_S = 10.0  # a turn costs a worker seconds, so changes are gathered for as long
@@ -57,7 +59,7 @@ class CarouselMoves(BaseTrigger):
         self._news, began = asyncio.Event(), time.monotonic()
         self._alive, self._state = dict.fromkeys(self.groups, -1), self.recalls
         self._heard = dict.fromkeys([*self.groups, *([RECALLS] if self.tag else [])], began)
-        self._refusal = ""
+        self._refusal, self._standing = "", Standing(self)
         watching = [
             asyncio.create_task(w) for w in (*map(self._watch_jobs, self.groups), self._watch_recalls())
         ]
@@ -101,14 +103,18 @@ class CarouselMoves(BaseTrigger):
         )
 
     async def _watch_jobs(self, group: str) -> None:
-        connection = await BaseHook.aget_connection(self.ref["connection"])
-        backend = await asyncio.to_thread(backend_at, connection, self.ref)
-        identity = tuple(sorted(self.ref.items()))
-        poller = BulkPoller.shared(identity, backend.counts, poll_interval(connection))
+        backend, interval = await backend_in_trigger(self.ref)
+        poller = BulkPoller.shared(tuple(sorted(self.ref.items())), backend.counts, interval)
         async for answer in poller.answers(group):
+            if isinstance(answer, LoginNeeded):
+                self._heard[group] = time.monotonic()
+                await self._standing.suspended(answer)
+                continue
             if isinstance(answer, Exception):
                 self._miss("jobs", answer)
+                await self._standing.silent()
                 continue
+            await self._standing.well()
             self._alive[group] = answer[JobState.QUEUED] + answer[JobState.RUNNING]
             self._tell(group)
 

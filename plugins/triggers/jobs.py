@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from airflow.sdk.bases.hook import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from esap_batch.jobs import JobState
-from hooks.backends import BackendRef, backend_at, poll_interval
+from hooks.backends import BackendRef, backend_in_trigger
+from hooks.broker import LoginNeeded
 from hooks.errors import RefusedForGood
 from triggers.poller import BulkPoller
 from triggers.progress import show_progress
+from triggers.standing import Standing
 
 CANCEL_TRIES = 5
 
@@ -39,16 +40,22 @@ class JobsEnded(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll together with all other batches of this back end and identity."""
-        poller = await self._poller()
+        poller, standing = await self._poller(), Standing(self)
         heard, shown = time.monotonic(), ""
         async for answer in poller.answers(self.group):
+            if isinstance(answer, LoginNeeded):
+                await standing.suspended(answer)
+                heard, shown = time.monotonic(), ""
+                continue
             if isinstance(answer, Exception):
                 self.log.warning("no news of the jobs: %s", answer)
                 if time.monotonic() - heard > self.patience or isinstance(answer, RefusedForGood):
                     yield TriggerEvent({"status": "silent", "message": str(answer)})
                     return
+                await standing.silent()
                 continue
             heard = time.monotonic()
+            await standing.well()
             if (words := progress(answer, self.total)) != shown:
                 self.log.info("%s", words)
                 await show_progress(self, figures(answer, self.total))
@@ -58,10 +65,8 @@ class JobsEnded(BaseTrigger):
                 return
 
     async def _poller(self) -> BulkPoller[Counter[JobState]]:
-        connection = await BaseHook.aget_connection(self.ref["connection"])
-        backend = await asyncio.to_thread(backend_at, connection, self.ref)
-        identity = tuple(sorted(self.ref.items()))
-        return BulkPoller.shared(identity, backend.counts, poll_interval(connection))
+        backend, interval = await backend_in_trigger(self.ref)
+        return BulkPoller.shared(tuple(sorted(self.ref.items())), backend.counts, interval)
 
     async def on_kill(self) -> None:
         """Cancel the jobs: a user has cleared, failed or ended the waiting task by hand."""
@@ -69,13 +74,18 @@ class JobsEnded(BaseTrigger):
 
 
 async def cancel_batches(trigger: BaseTrigger, ref: BackendRef, groups: Sequence[str]) -> None:
-    """Kill what is queued or running of these batches; tries again for a while when that does not work."""
-    connection = await BaseHook.aget_connection(ref["connection"])
-    backend = await asyncio.to_thread(backend_at, connection, ref)
+    """Kill what is queued or running of these batches; tries again for a while when that does not work.
+
+    When the user's login has ended and the service has no credentials of its own, the jobs cannot be reached.
+    """
+    backend, _ = await backend_in_trigger(ref, closing=True)
     for group in groups:
         for left in reversed(range(CANCEL_TRIES)):
             try:
                 killed = await asyncio.to_thread(backend.cancel, group)
+            except LoginNeeded as needed:
+                trigger.log.error("the jobs of batch %s go on until their own limits: %s", group, needed)
+                break
             except Exception:
                 if not left:
                     raise

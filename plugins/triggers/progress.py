@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger
 
-PROGRESS_KEY = "progress"
+from esap_batch.progress import MARK, PROGRESS
 
 
 async def show_progress(trigger: BaseTrigger, document: Mapping[str, Any]) -> None:
@@ -17,20 +17,36 @@ async def show_progress(trigger: BaseTrigger, document: Mapping[str, Any]) -> No
     request to Airflow, so call it when something has changed. A wait never fails for its progress: what
     cannot be shown is logged.
     """
+    await _tell(trigger, PROGRESS, dict(document))
+
+
+async def show_mark(trigger: BaseTrigger, mark: str) -> None:
+    """Keep a mark as the task's XCom (`esap_batch.progress.MARK`), or take it away when it is empty."""
+    await _tell(trigger, MARK, mark)
+
+
+async def _tell(trigger: BaseTrigger, key: str, value: Any) -> None:
     from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time.xcom import XCom
 
-    task = trigger.task_instance
-    if task is None:  # a trigger without a task, as in tests
+    if not (place := _place(trigger)):
         return
     try:
-        await XCom.aset(
-            PROGRESS_KEY,
-            dict(document),
-            dag_id=task.dag_id,
-            task_id=task.task_id,
-            run_id=task.run_id,
-            map_index=-1 if task.map_index is None else task.map_index,
-        )
+        if value:
+            await XCom.aset(key, value, **place)
+        else:  # the library's own `delete` blocks
+            from airflow.sdk.execution_time.comms import DeleteXCom
+            from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+            await SUPERVISOR_COMMS.asend(DeleteXCom(key=key, **place))
     except AirflowRuntimeError as error:
-        trigger.log.warning("the progress cannot be shown: %s", error)
+        trigger.log.warning("the %s cannot be shown: %s", key, error)
+
+
+def _place(trigger: BaseTrigger) -> dict[str, Any]:
+    """Name the task that waits; nothing for a trigger without a task, as in tests."""
+    task = trigger.task_instance
+    if task is None:
+        return {}
+    index = -1 if task.map_index is None else task.map_index
+    return {"dag_id": task.dag_id, "task_id": task.task_id, "run_id": task.run_id, "map_index": index}

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from esap_batch.budget import in_words
 from esap_batch.carousel import tally
 from esap_batch.products import work_lfn
+from hooks.broker import LoginNeeded
 from operators.campaign.reserve import budgets, settle
 from operators.campaign.work import Work
 from operators.results import result_of, task_states
@@ -56,7 +57,7 @@ class CleanUpCampaign(BaseOperator):
         if not chosen or not plan:
             self.log.info("nothing was planned, nothing to clean up")
             return
-        work = Work.of(context, steering, chosen["facility"], self.use_case)
+        work = Work.of(context, steering, chosen["facility"], self.use_case, closing=True)
         self._stop(work)
         if reserved:
             begun = work.blocks(range(work.state().next_block))
@@ -71,7 +72,11 @@ class CleanUpCampaign(BaseOperator):
     def _stop(self, work: Work) -> None:
         state = work.state()
         for number in state.active:
-            killed = work.site.backend.cancel(work.group(number))
+            try:
+                killed = work.site.backend.cancel(work.group(number))
+            except LoginNeeded as needed:
+                self.log.error("block %d is left: its jobs go on until their own limits: %s", number, needed)
+                continue
             work.site.backend.clean_up(work.group(number))
             self.log.info("block %d: %d jobs killed, sandboxes let go", number, killed)
         for recall in work.lake.recalls(work.tag):

@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskAwaitingInput
 
 from esap_batch.carousel import Phase, held_for, progress
 from operators.campaign.reserve import budgets, reserve
 from operators.campaign.turn import Position, failures, recall_news, revive, still_to_recall, take_turn
 from operators.campaign.work import Work
+from operators.login import NeedsLogin, goes_on_after_login
 from operators.progress import tell
 from triggers.carousel import CarouselMoves
 
@@ -23,7 +23,7 @@ GO_ON, GIVE_UP = "Go on", "Give up"
 SHOWN = 20
 
 
-class ProcessObservations(BaseOperator):
+class ProcessObservations(NeedsLogin):
     """Brings every observation of the plan from tape to its published product, in a sliding window.
 
     It waits in the triggerer and takes a turn on a worker when there is something to do. Clearing the task
@@ -49,7 +49,8 @@ class ProcessObservations(BaseOperator):
         self.use_case = use_case
         self.patience = patience
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    @goes_on_after_login
+    def begin(self, context: Context) -> dict[str, Any]:
         """Begin, or go on where an earlier try was; what had failed gets another chance."""
         work = self._work(context)
         if held := work.state().held:
@@ -58,12 +59,14 @@ class ProcessObservations(BaseOperator):
         reserve(work.lake, budgets(self.steering, context), work.run, still_to_recall(work, self.plan))
         return self._go_on(context, work)
 
+    @goes_on_after_login
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on when the trigger has fired."""
         if event["status"] != "moved":
             raise AirflowException(event["message"])
         return self._go_on(context, self._work(context))
 
+    @goes_on_after_login
     def resume_held(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on, or not, when somebody has answered."""
         work = self._work(context)

@@ -79,9 +79,18 @@ class Work:
     use_case: ObservationUseCase
 
     @classmethod
-    def of(cls, context: Context, steering: Mapping[str, Any], facility: str, use_case: Any) -> Work:
-        run = context["dag_run"]
-        return cls(Site.of(facility, owner_of(context)), steering, run.dag_id, run.run_id, use_case)
+    def of(
+        cls,
+        context: Context,
+        steering: Mapping[str, Any],
+        facility: str,
+        use_case: Any,
+        *,
+        closing: bool = False,
+    ) -> Work:
+        """Find a run's work; `closing` to end it."""
+        run, site = context["dag_run"], Site.of(facility, owner_of(context), closing=closing)
+        return cls(site, steering, run.dag_id, run.run_id, use_case)
 
     @property
     def run(self) -> str:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import gc
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk import Connection
 
 from esap_batch.jobs import Batch, JobState
 from hooks import dirac_wms
-from hooks.dirac_wms import STATES, DiracSettings, jdl, state_of
+from hooks.broker import LoginNeeded, Token
+from hooks.dirac_wms import STATES, DiracSettings, DiracWms, Purse, jdl, state_of
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 
 SANDBOX = "SB:SandboxSE|/S3/sandboxes/sha256:0123abcd.tar.zst"
@@ -49,6 +53,93 @@ def test_a_user_without_credentials_is_refused_by_name(tmp_path: Path) -> None:
     connection = Connection(conn_id="d", conn_type="http", host="http://h", extra=extra)
     with pytest.raises(RefusedForGood, match="no credentials of DIRAC user 'mallory'"):
         DiracSettings.of(connection, "mallory")
+
+
+TOKEN = Token("the-token", 4_000_000_000.0, 3_999_999_000.0)
+LOST = LoginNeeded("dirac:d", "alice", "it was revoked", "http://p/credentials")
+
+
+class FakeBroker:
+    """Gives each user's token, or raises what stands in its place."""
+
+    page = "http://p/credentials"
+
+    def __init__(self, **tokens: Token | LoginNeeded) -> None:
+        self.tokens = tokens
+
+    def token(self, system: str, user: str) -> Token | None:
+        assert system == "dirac:d"
+        found = self.tokens.get(user)
+        if isinstance(found, LoginNeeded):
+            raise found
+        return found
+
+
+def wms_of(broker: FakeBroker, user: str, closing: bool = False, **extra: Any) -> DiracWms:
+    connection = Connection(conn_id="d", conn_type="http", host="http://h", extra=json.dumps(extra))
+    settings = DiracSettings.of(connection, f"{user}-at-dirac", user, broker)  # type: ignore[arg-type]
+    return DiracWms(replace(settings, closing=closing), Path("runner.py"))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    for user in ("alice", "bob"):
+        (tmp_path / f"{user}-at-dirac.json").write_text("{}")
+    return tmp_path
+
+
+def test_a_users_own_token_comes_before_the_services(files: Path) -> None:
+    broker = FakeBroker(alice=TOKEN)
+    wms = wms_of(broker, "alice", credentials_dir=str(files))
+    own = wms._credentials
+    held = json.loads(own.read_text())
+    assert held == {"access_token": "the-token", "refresh_token": "", "expires_on": 4_000_000_000}
+    assert not str(own.resolve()).startswith(str(files))
+    assert wms_of(broker, "bob", credentials_dir=str(files))._credentials == files / "bob-at-dirac.json"
+
+
+def test_a_login_that_has_ended_is_not_passed_over(files: Path) -> None:
+    broker = FakeBroker(alice=LOST)
+    with pytest.raises(LoginNeeded):
+        _ = wms_of(broker, "alice", credentials_dir=str(files))._credentials
+    closing = wms_of(broker, "alice", closing=True, credentials_dir=str(files))
+    assert closing._credentials == files / "alice-at-dirac.json"
+
+
+def test_where_users_must_connect_nothing_else_serves(files: Path) -> None:
+    broker = FakeBroker(alice=TOKEN, carol=LOST)
+    extra: dict[str, Any] = {"credentials": "broker", "credentials_dir": str(files)}
+    wms = wms_of(broker, "alice", **extra)
+    assert "the-token" in wms._credentials.read_text()
+    with pytest.raises(LoginNeeded, match="nothing is connected") as refusal:
+        _ = wms_of(broker, "bob", **extra)._credentials
+    assert refusal.value.required
+    with pytest.raises(LoginNeeded):
+        _ = wms_of(broker, "carol", closing=True, **extra)._credentials
+
+
+def test_where_the_service_has_none_of_a_user_they_must_connect(tmp_path: Path) -> None:
+    wms = wms_of(FakeBroker(alice=TOKEN), "bob", credentials_dir=str(tmp_path))
+    with pytest.raises(LoginNeeded, match="bob must log in"):
+        _ = wms._credentials
+
+
+@pytest.mark.parametrize("kind", ["broker", "both"])
+def test_settings_that_cannot_work_are_refused(kind: str) -> None:
+    extra = json.dumps({"credentials": kind})
+    connection = Connection(conn_id="d", conn_type="http", host="http://h", extra=extra)
+    with pytest.raises(RefusedForGood, match=f"credentials = '{kind}'"):
+        DiracSettings.of(connection, "alice")
+
+
+def test_a_purse_holds_one_token_and_leaves_no_file_behind() -> None:
+    purse = Purse()
+    first = purse.hold(replace(TOKEN, secret="a much longer token than the one that comes after it"))
+    assert purse.hold(TOKEN) == first
+    assert json.loads(first.read_text())["access_token"] == "the-token"
+    del purse
+    gc.collect()
+    assert not first.exists()
 
 
 @pytest.mark.parametrize(

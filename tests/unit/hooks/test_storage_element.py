@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hooks.errors import RefusedForGood
-from hooks.storage_element import StorageElement, Stored
+from hooks.storage_element import CHUNK, StorageElement, Stored, is_served
 
 SE = StorageElement()
 
@@ -81,3 +81,35 @@ def test_folders_are_listed_with_their_newest_change(tmp_path: Path) -> None:
     assert SE.newest(url(tmp_path / "one")) == 200
     assert SE.newest(url(tmp_path / "none")) is None
     assert SE.folders(url(tmp_path / "none")) == {}
+
+
+def test_a_file_is_read_in_pieces(tmp_path: Path) -> None:
+    content = os.urandom(2 * CHUNK + 5)
+    SE.put(url(tmp_path / "x"), content)
+    pieces = list(SE.chunks(url(tmp_path / "x")))
+    assert [len(p) for p in pieces] == [CHUNK, CHUNK, 5]
+    assert b"".join(pieces) == content
+
+
+def test_a_size_is_told_without_reading(tmp_path: Path) -> None:
+    with (tmp_path / "x").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    assert SE.size(url(tmp_path / "x")) == 1 << 40
+    assert SE.size(url(tmp_path / "y")) is None
+    assert SE.size(url(tmp_path)) is None
+
+
+def test_some_files_of_a_tree_are_kept(tmp_path: Path) -> None:
+    for name in ("run.json", "batch.json", "sub/reports.json", "sub/x"):
+        SE.put(url(tmp_path / "t" / name), b"1")
+    assert SE.delete_tree(url(tmp_path / "t"), keep=("run.json", "reports.json")) == 3
+    assert [p.name for p in (tmp_path / "t").rglob("*")] == ["run.json"]
+    assert SE.delete_tree(url(tmp_path / "t"), keep=("other.json",)) == 1
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    ("pfn", "served"), [("file:///a", True), ("root://host//a", False), ("https://host/a", False)]
+)
+def test_only_mounted_storage_is_served(pfn: str, served: bool) -> None:
+    assert is_served(pfn) is served

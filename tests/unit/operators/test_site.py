@@ -4,7 +4,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.identity import IdentityRefused
-from esap_batch.jobs import JobSpec, OutputSpec
+from esap_batch.jobs import JobSpec, Limits, OutputSpec
+from hooks.broker import Broker
+from operators import site as site_module
 from operators.site import Site, facility_named, identity_of, owner_of, run_key
 from tests.unit.conftest import GROUP, RUN, World
 
@@ -15,9 +17,9 @@ def test_a_run_is_named_across_dags_and_belongs_to_who_triggered_it(world: World
 
 
 def test_the_back_end_is_opened_once_with_the_users_own_identity(world: World) -> None:
-    site = Site.of("lapalma", "admin")
+    site = Site.of("lapalma", "carol")
     assert site.backend is site.backend
-    assert world.opened == [{"type": "dirac", "connection": "dirac_local", "user": "carol"}]
+    assert world.opened == [{"type": "dirac", "connection": "dirac_local", "user": "carol", "owner": "carol"}]
 
 
 def test_an_unknown_user_has_no_site(world: World) -> None:
@@ -63,3 +65,35 @@ def test_the_journal_gives_the_batch_back(world: World) -> None:
     assert [job.outputs[0].pfn for job in batch.jobs] == [
         f"file://localhost:0{world.root}/LAPALMA-DISK{o.lfn}" for job in world.jobs(2) for o in job.outputs
     ]
+
+
+class FakeBroker:
+    """Knows the groups of some users."""
+
+    def __init__(self, **groups: list[str]) -> None:
+        self.known = groups
+
+    def groups(self, user: str) -> list[str] | None:
+        return self.known.get(user)
+
+
+def test_groups_of_a_users_token_come_before_the_local_file(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = FakeBroker(dave=["ctao/users"], erin=["km3net/users"], alice=["no/such"])
+    monkeypatch.setattr(Broker, "standing", lambda: broker)
+    assert identity_of("dave").experiments == {"ctao"}
+    assert identity_of("erin").experiments == {"km3net"}
+    assert identity_of("bob").experiments == {"ctao"}  # has never come with a token
+    for nobody in ("alice", "mallory", None):
+        with pytest.raises(IdentityRefused):
+            identity_of(nobody)
+
+
+def test_a_login_must_last_for_the_longest_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(site_module, "require_login", lambda _ref, seconds: asked.append(seconds))
+    limits = [Limits(wall_time_s=60), Limits(wall_time_s=900), Limits()]
+    world.site().require_login(JobSpec(n, ("run",), limits=one) for n, one in enumerate(limits))
+    world.site().require_login([])
+    assert asked == [max(one.wall_time_s for one in limits)]

@@ -42,7 +42,7 @@ def test_while_jobs_run_it_waits_in_the_triggerer(world: World) -> None:
     wait = deferred(task(submission, patience=7), world)
     assert isinstance(wait.trigger, JobsEnded)
     assert wait.trigger.serialize()[1] == {
-        "ref": {"type": "dirac", "connection": "dirac_local", "user": "alice"},
+        "ref": {"type": "dirac", "connection": "dirac_local", "user": "alice", "owner": "alice"},
         "group": GROUP,
         "total": 2,
         "patience": 7,

@@ -11,10 +11,13 @@ from airflow.sdk import Connection
 from airflow.sdk.bases.hook import BaseHook
 
 from esap_batch.jobs import JobState
+from esap_batch.progress import SUSPENDED
 from hooks.backends import BackendRef
+from hooks.broker import LoginNeeded
 from hooks.errors import RefusedForGood
 from hooks.rucio_lake import RucioSettings
 from triggers import carousel as module
+from triggers import standing
 from triggers.carousel import PACE_S, CarouselMoves
 from triggers.poller import BulkPoller
 
@@ -77,13 +80,16 @@ def fired(
             conn_id=conn_id, conn_type="http", host="h", extra=json.dumps({"poll_interval": 0.001})
         )
 
+    async def backend(_ref: BackendRef) -> tuple[Systems, float]:
+        return systems, 0.001
+
     async def scenario() -> list[dict[str, Any]]:
         return [event.payload async for event in one.run()]
 
     monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(asyncio, "wait", wait)
     monkeypatch.setattr(BaseHook, "aget_connection", connection)
-    monkeypatch.setattr(module, "backend_at", lambda _connection, _ref: systems)
+    monkeypatch.setattr(module, "backend_in_trigger", backend)
     monkeypatch.setattr(RucioSettings, "of", lambda _connection: None)
     monkeypatch.setattr(module, "BulkLake", lambda _lake: systems)
     monkeypatch.setattr(BulkPoller, "_standing", {})
@@ -177,3 +183,17 @@ def test_a_kill_cancels_the_jobs_of_all_blocks(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "cancel_batches", cancel)
     asyncio.run(trigger(groups=["g", "h"]).on_kill())
     assert cancelled == [["g", "h"]]
+
+
+def test_a_login_that_has_ended_suspends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    async def show(_trigger: Any, mark: Any) -> None:
+        told.append(mark if isinstance(mark, str) else mark["text"])
+
+    monkeypatch.setattr(standing, "show_mark", show)
+    monkeypatch.setattr(standing, "show_progress", show)
+    needed = LoginNeeded("dirac:dirac_local", "alice", "it was revoked", "http://portal/credentials")
+    payload, _ = fired(monkeypatch, Systems(jobs=[needed, needed, 0]), trigger(), step=0.01)
+    assert payload == {"status": "moved"}
+    assert told == [needed.notice, SUSPENDED, ""]

@@ -4,20 +4,23 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import Connection
-from airflow.sdk.bases.hook import BaseHook
 from airflow.triggers.base import TriggerEvent
 
 from esap_batch.jobs import JobState
+from esap_batch.progress import SUSPENDED, UNKNOWN
 from hooks.backends import BackendRef
+from hooks.broker import LoginNeeded
 from hooks.errors import RefusedForGood
 from triggers import jobs as module
+from triggers import standing
 from triggers.jobs import CANCEL_TRIES, JobsEnded, figures, progress
 
 REF: BackendRef = {"type": "dirac", "connection": "dirac_local", "user": "alice"}
+NEEDED = LoginNeeded("dirac:dirac_local", "alice", "it was revoked", "http://portal/credentials")
 
 
 class Backend:
@@ -28,6 +31,7 @@ class Backend:
         self.asked: list[list[str]] = []
         self.cancelled: list[str] = []
         self.broken_cancels = 0
+        self.broken: Exception = ConnectionError("down")
 
     def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
         self.asked.append(list(groups))
@@ -39,24 +43,19 @@ class Backend:
     def cancel(self, group: str) -> int:
         self.cancelled.append(group)
         if len(self.cancelled) <= self.broken_cancels:
-            raise ConnectionError("down")
+            raise self.broken
         return 3
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> list[Any]:
     """Let triggers find `backend` behind every connection; gives what they ask for."""
     opened: list[Any] = []
-    extra = json.dumps({"poll_interval": 0.001})
 
-    async def connection(conn_id: str) -> Connection:
-        return Connection(conn_id=conn_id, conn_type="http", extra=extra)
+    async def open_backend(ref: BackendRef, *, closing: bool = False) -> tuple[Backend, float]:
+        opened.append((ref, closing))
+        return backend, 0.001
 
-    def backend_at(found: Connection, ref: BackendRef) -> Backend:
-        opened.append((found.conn_id, ref))
-        return backend
-
-    monkeypatch.setattr(BaseHook, "aget_connection", connection)
-    monkeypatch.setattr(module, "backend_at", backend_at)
+    monkeypatch.setattr(module, "backend_in_trigger", open_backend)
     return opened
 
 
@@ -87,7 +86,7 @@ def test_it_fires_once_when_nothing_is_queued_or_running(monkeypatch: pytest.Mon
     opened = serve(monkeypatch, backend)
     assert events(trigger()) == [TriggerEvent({"status": "ended"})]
     assert len(backend.asked) >= 3
-    assert opened == [("dirac_local", REF)]
+    assert opened == [(REF, False)]
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled", "lost", "done"])
@@ -125,20 +124,21 @@ def test_triggers_of_one_back_end_and_user_share_its_polls(monkeypatch: pytest.M
     assert len(backend.asked) < 50
 
 
-def kill(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> None:
+def kill(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> list[Any]:
     async def at_once(_seconds: float) -> None:
         """Take no time between two tries."""
 
-    serve(monkeypatch, backend)
+    opened = serve(monkeypatch, backend)
     monkeypatch.setattr(asyncio, "sleep", at_once)
     asyncio.run(trigger().on_kill())
+    return opened
 
 
 @pytest.mark.parametrize("broken", [0, 1, CANCEL_TRIES - 1])
 def test_a_kill_cancels_the_jobs_and_tries_again(monkeypatch: pytest.MonkeyPatch, broken: int) -> None:
     backend = Backend()
     backend.broken_cancels = broken
-    kill(monkeypatch, backend)
+    assert kill(monkeypatch, backend) == [(REF, True)]
     assert backend.cancelled == ["g"] * (broken + 1)
 
 
@@ -148,6 +148,58 @@ def test_a_cancel_that_never_works_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConnectionError):
         kill(monkeypatch, backend)
     assert len(backend.cancelled) == CANCEL_TRIES
+
+
+def test_jobs_that_no_credentials_reach_are_told_and_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    backend = Backend()
+    backend.broken_cancels, backend.broken = CANCEL_TRIES, NEEDED
+    logger = SimpleNamespace(error=lambda line, *values: told.append(line % values))
+    monkeypatch.setattr(JobsEnded, "log", logger)
+    kill(monkeypatch, backend)
+    assert backend.cancelled == ["g"]
+    assert told == [f"the jobs of batch g go on until their own limits: {NEEDED}"]
+
+
+def marked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Gives what a trigger says of its run, each mark and progress."""
+    told: list[str] = []
+
+    async def show(_trigger: Any, mark: str) -> None:
+        told.append(mark)
+
+    async def show_progress(_trigger: Any, document: dict[str, Any]) -> None:
+        told.append(document["text"])
+
+    monkeypatch.setattr(standing, "show_mark", show)
+    monkeypatch.setattr(standing, "show_progress", show_progress)
+    return told
+
+
+def test_a_login_that_has_ended_suspends_and_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = marked(monkeypatch)
+    serve(monkeypatch, Backend([NEEDED, NEEDED, NEEDED, counted(running=4), counted(done=4)]))
+    assert events(trigger(patience=0)) == [TriggerEvent({"status": "ended"})]
+    assert told == [NEEDED.notice, SUSPENDED, ""]
+    assert "alice logs in again" in NEEDED.notice
+    assert "http://portal/credentials" in NEEDED.notice
+
+
+def test_a_back_end_that_is_silent_for_a_while_makes_the_run_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = marked(monkeypatch)
+    monkeypatch.setattr(standing, "UNKNOWN_AFTER_S", 0.0)
+    serve(monkeypatch, Backend([ConnectionError("away"), ConnectionError("away"), counted(done=4)]))
+    assert events(trigger()) == [TriggerEvent({"status": "ended"})]
+    assert told == [UNKNOWN, ""]
+
+
+def test_a_short_silence_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = marked(monkeypatch)
+    serve(monkeypatch, Backend([ConnectionError("away"), counted(done=4)]))
+    events(trigger())
+    assert told == [""]
 
 
 def test_progress_is_one_line_of_what_there_is() -> None:

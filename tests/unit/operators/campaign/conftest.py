@@ -56,7 +56,7 @@ class Tasks:
 def tasks(monkeypatch: pytest.MonkeyPatch) -> Tasks:
     made = Tasks()
     monkeypatch.delenv("ESAP_CONFIG_DIR", raising=False)
-    monkeypatch.setattr(Work, "of", lambda *_args: made.world.worker())
+    monkeypatch.setattr(Work, "of", lambda *_args, **_options: made.world.worker())
     monkeypatch.setattr(work, "BulkLake", lambda _lake: made.world.lake)
     monkeypatch.setattr(reserve, "BulkLake", lambda _lake: made.world.lake)
     monkeypatch.setattr(RucioLake, "from_connection", lambda _conn_id: None)
