@@ -1,0 +1,272 @@
+"""What can be done with jobs, whatever dialect asks: made, started, ended, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from starlette.concurrency import run_in_threadpool
+
+from esap_batch.errors import MISSING, Problem
+from esap_batch.identity import IdentityRefused
+from esap_batch.request import examine, resolve
+from esap_batch.use_cases.registry import use_case
+from esap_batch.workflows import Workflow, load_workflow, workflow_names
+from hooks.settings import config_dir
+from portal.core import jobs
+from portal.core.airflow_api import AirflowApi
+from portal.core.jobs import LONGEST_LIFETIME, JobView, Wanted
+from portal.core.owners import visible_owners
+from portal.core.phases import Phase
+from portal.core.refusals import BadRequest, Conflict, Forbidden, NotFound, Refusal
+from store.sessions import now, transaction
+from store.tables import Job
+
+if TYPE_CHECKING:
+    from access.users import EsapUser
+
+RUN_ID = "uws-{}"  # of the run of a job
+LABEL_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job that is asked for. `request` is typed; what is None is left to the service."""
+
+    workflow: str
+    request: Mapping[str, Any]
+    run_label: str | None = None
+    destruction: datetime | None = None
+    execution_duration: int = 0
+    quote: datetime | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def workflow_for(user: EsapUser, name: str) -> Workflow:
+    """Find a workflow that the user may run; NotFound or Forbidden."""
+    if name not in workflow_names(config_dir()):
+        allowed = ", ".join(sorted(workflows_of(user))) or "none"
+        raise NotFound(f"workflow = {name!r}: allowed are {allowed}")
+    try:
+        user.identity.require_workflow(name)
+    except IdentityRefused as refusal:
+        raise Forbidden(str(refusal)) from None
+    return load_workflow(config_dir(), name)
+
+
+def workflows_of(user: EsapUser) -> list[str]:
+    """Name the workflows that the user may run."""
+    known, may = workflow_names(config_dir()), user.identity.workflows
+    return [name for name in known if user.identity.is_admin or name in may]
+
+
+def problems_of(request: Mapping[str, Any], workflow: Workflow) -> list[Problem]:
+    """Check a request as its run will."""
+    case = use_case(workflow.name)
+    if case.convert is None:
+        return examine(request, workflow, case.check)
+    converted = case.convert(dict(request), workflow)
+    found = examine(converted.conf, workflow, case.check)
+    return [*converted.problems, *(converted.as_spelled(p) for p in found)]
+
+
+def fingerprint_of(request: Mapping[str, Any], workflow: Workflow, owner: str) -> str:
+    """Give the fingerprint of a request that has no problems."""
+    convert = use_case(workflow.name).convert
+    conf = convert(dict(request), workflow).conf if convert else request
+    return str(resolve(conf, workflow, owner, "")["fingerprint"])
+
+
+class Jobs:
+    """The jobs that one caller may see and change."""
+
+    def __init__(self, user: EsapUser, airflow: AirflowApi) -> None:
+        self.user = user
+        self.airflow = airflow
+
+    async def get(self, job_id: int) -> JobView:
+        """Find a job; NotFound also for one of somebody else."""
+        return await run_in_threadpool(self._get, job_id)
+
+    def _get(self, job_id: int) -> JobView:
+        with transaction() as session:
+            found = jobs.get(session, job_id, visible_owners(session, self.user))
+        if found is None:
+            raise NotFound(f"there is no job {job_id}")
+        return found
+
+    async def list(self, wanted: Wanted) -> Sequence[JobView]:
+        return await run_in_threadpool(self._list, wanted)
+
+    def _list(self, wanted: Wanted) -> Sequence[JobView]:
+        with transaction() as session:
+            return jobs.listed(session, wanted, visible_owners(session, self.user))
+
+    async def create(self, order: Order, *, start: bool) -> JobView:
+        """Make a job, and start it if asked to; an equal one of the same user is given instead.
+
+        A job that is not started may lack fields. Nothing is made of a request with problems.
+        """
+        workflow = workflow_for(self.user, order.workflow)
+        require_label(order.run_label)
+        problems = problems_of(order.request, workflow)
+        wrong = [p for p in problems if start or p.value is not MISSING]
+        if wrong:
+            raise BadRequest(wrong)
+        fingerprint = None if problems else fingerprint_of(order.request, workflow, self.user.get_name())
+        found = await run_in_threadpool(self._find_or_make, order, fingerprint)
+        if not start or found.phase is not Phase.PENDING:
+            return found
+        try:
+            return await self.start(found.id)
+        except Refusal:  # nothing is left of a job that could not be made as asked
+            await run_in_threadpool(self._discard, found.id)
+            raise
+
+    def _find_or_make(self, order: Order, fingerprint: str | None) -> JobView:
+        owner = self.user.get_name()
+        with transaction() as session:
+            same = jobs.standing(session, owner, fingerprint) if fingerprint else None
+            if same and not order.request.get("force"):
+                return same
+            number = jobs.create(
+                session, owner, order.workflow, dict(order.request), run_label=order.run_label,
+                fingerprint=fingerprint, destruction=lifetime(order.destruction),
+                execution_duration=order.execution_duration, quote=order.quote, notes=dict(order.notes),
+            )  # fmt: skip
+        return self._get(number)
+
+    async def start(self, job_id: int) -> JobView:
+        """Start a job that is PENDING; one that has been started is given as it is."""
+        job = await self.get(job_id)
+        if job.phase is not Phase.PENDING:
+            if job.started_at and not job.phase.is_final:
+                return job
+            raise Conflict(f"job {job_id} is {job.phase}: only a PENDING job can be started")
+        if job.owner != self.user.get_name():  # its run would be somebody else's
+            raise Forbidden(f"job {job_id} belongs to {job.owner}: only its owner starts it")
+        if job.is_external:  # its worker goes on from here
+            await self._change(job_id, Job.started_at.is_(None), started_at=now())
+            return await self.get(job_id)
+        workflow = workflow_for(self.user, job.workflow)
+        if problems := problems_of(job.request, workflow):
+            raise BadRequest(problems)
+        fingerprint = fingerprint_of(job.request, workflow, job.owner)
+        run_id = RUN_ID.format(job_id)
+        await self._change(job_id, dag_run_id=run_id, fingerprint=fingerprint)
+        try:
+            await self.airflow.trigger(job.dag_id, run_id, job.request)
+        except Conflict:
+            pass  # an earlier try has started it: the run's name is the job's
+        except Refusal:
+            if await run_in_threadpool(self._let_go_of_run, job_id):
+                raise
+        await self._change(job_id, Job.started_at.is_(None), started_at=now())
+        return await self.get(job_id)
+
+    async def update(self, job_id: int, request: Mapping[str, Any]) -> JobView:
+        """Set fields of the request of a job that is PENDING."""
+        job = await self.get(job_id)
+        self._require_owner(job)
+        self._require_pending(job)
+        together = {**job.request, **request}
+        if not job.is_external:
+            problems = problems_of(together, workflow_for(self.user, job.workflow))
+            if wrong := [p for p in problems if p.value is not MISSING]:
+                raise BadRequest(wrong)
+        still = (Job.dag_run_id.is_(None), Job.started_at.is_(None))
+        if not await self._change(job_id, *still, request=together, fingerprint=None):
+            raise Conflict(f"job {job_id} has been started: its parameters cannot be changed")
+        return await self.get(job_id)
+
+    async def set_destruction(self, job_id: int, when: datetime) -> JobView:
+        """Change when the job is destroyed, within a year from now."""
+        job = await self.get(job_id)
+        self._require_owner(job)
+        await self._change(job_id, destruction=lifetime(when))
+        return await self.get(job_id)
+
+    async def set_execution_duration(self, job_id: int, seconds: int) -> JobView:
+        """Change for how long the job may execute (s, 0 for no limit)."""
+        job = await self.get(job_id)
+        self._require_owner(job)
+        if job.phase.is_final:
+            raise Conflict(f"job {job_id} is {job.phase}: its execution duration cannot be changed")
+        await self._change(job_id, execution_duration=seconds)
+        return await self.get(job_id)
+
+    async def abort(self, job_id: int) -> JobView:
+        """End a job; its run cancels what is on the grid. One that has ended is given as it is."""
+        job = await self.get(job_id)
+        self._require_owner(job)
+        if job.phase.is_final:
+            return job
+        await self._change(job_id, aborted_at=now())
+        if job.dag_run_id:
+            why = f"aborted by {self.user.get_name()}"
+            try:
+                await self.airflow.fail_run(job.dag_id, job.dag_run_id, why)
+            except Refusal:
+                await self._change(job_id, aborted_at=None)
+                raise
+        return await self.get(job_id)
+
+    async def delete(self, job_id: int) -> None:
+        """Take a job out of every list, ended if it is active. What it has published stays in the lake."""
+        job = await self.get(job_id)
+        self._require_owner(job)
+        if not job.phase.is_final:
+            await self.abort(job_id)
+        await self._change(job_id, deleted_at=now())
+
+    def _discard(self, job_id: int) -> None:
+        with transaction() as session:
+            jobs.discard(session, job_id)
+
+    def _let_go_of_run(self, job_id: int) -> bool:
+        """Make a job PENDING again whose run there is not; False when Airflow has made the run after all."""
+        with transaction() as session:
+            return jobs.change(session, job_id, ~jobs.has_run(), dag_run_id=None)
+
+    async def keep_error(self, job: JobView, text: str, *, fatal: bool) -> None:
+        """Keep why a job has failed, so that nobody need look it up again."""
+        await self._change(job.id, Job.error.is_(None), error=text, notes={**job.notes, "fatal": fatal})
+
+    def _require_owner(self, job: JobView) -> None:
+        """Those whom a group's sharing shows a job may not change it."""
+        if job.owner != self.user.get_name() and not self.user.identity.is_admin:
+            raise Forbidden(
+                f"job {job.id} belongs to {job.owner}: only its owner and administrators change it"
+            )
+
+    def _require_pending(self, job: JobView) -> None:
+        if job.phase is not Phase.PENDING:
+            raise Conflict(f"job {job.id} is {job.phase}: parameters can be changed while it is PENDING")
+
+    async def _change(self, job_id: int, *conditions: Any, **values: Any) -> bool:
+        def write() -> bool:
+            with transaction() as session:
+                return jobs.change(session, job_id, *conditions, **values)
+
+        return await run_in_threadpool(write)
+
+
+def lifetime(when: datetime | None) -> datetime | None:
+    """Bring a destruction time into the limits: a later one than allowed becomes the latest."""
+    if when is not None and when <= now():
+        raise BadRequest([Problem("DESTRUCTION", when.isoformat(), "a time to come", "DELETE ends a job now")])
+    return min(when, now() + LONGEST_LIFETIME) if when else None
+
+
+def require_label(label: str | None) -> None:
+    """Refuse a run id that could not be shown in a header or a line."""
+    if label is not None and (len(label) > LABEL_LENGTH or not label.isprintable()):
+        allowed = f"text of at most {LABEL_LENGTH} printable characters"
+        raise BadRequest([Problem("runId", label, allowed, "it has others, or is too long")])
+
+
+def until(seconds: float) -> datetime:
+    """Give the moment in so many seconds."""
+    return now() + timedelta(seconds=seconds)

@@ -1,0 +1,68 @@
+"""Waiting for jobs to change: one query a turn for all clients that wait, and no thread for any."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import defaultdict
+
+from starlette.concurrency import run_in_threadpool
+
+from portal.core import jobs
+from portal.core.phases import Phase
+from store.sessions import transaction
+
+log = logging.getLogger(__name__)
+TURN_S = 0.5
+
+
+class Watch:
+    """Wakes those who wait for a job's phase to change. One for each process."""
+
+    def __init__(self, turn: float = TURN_S) -> None:
+        self._turn = turn
+        self._waiting: dict[int, set[asyncio.Future[Phase | None]]] = defaultdict(set)
+        self._known: dict[asyncio.Future[Phase | None], Phase] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def changed(self, job_id: int, known: Phase, within: float | None) -> None:
+        """Return when the job's phase is another than `known`, or after so many seconds."""
+        future: asyncio.Future[Phase | None] = asyncio.get_running_loop().create_future()
+        self._waiting[job_id].add(future)
+        self._known[future] = known
+        if self._task is None or self._task.done():
+            # A context of its own: the turns serve all callers and see all jobs.
+            self._task = asyncio.create_task(self._watch(), context=contextvars.Context())
+        try:
+            await asyncio.wait({future}, timeout=within)
+        finally:
+            self._forget(job_id, future)
+
+    def _forget(self, job_id: int, future: asyncio.Future[Phase | None]) -> None:
+        future.cancel()
+        self._known.pop(future, None)
+        self._waiting[job_id].discard(future)
+        if not self._waiting[job_id]:
+            del self._waiting[job_id]
+
+    async def _watch(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(self._turn)
+            try:
+                found = await run_in_threadpool(_phases, list(self._waiting))
+            except Exception:  # the database is away: those who wait are told when it is back
+                log.exception("no news of %d jobs that are waited for", len(self._waiting))
+                continue
+            for job_id, futures in list(self._waiting.items()):
+                for future in list(futures):
+                    if not future.done() and found.get(job_id) != self._known[future]:
+                        future.set_result(found.get(job_id))
+
+
+def _phases(job_ids: list[int]) -> dict[int, Phase]:
+    with transaction() as session:
+        return jobs.phases(session, job_ids)
+
+
+watch = Watch()
