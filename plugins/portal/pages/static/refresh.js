@@ -1,0 +1,32 @@
+"use strict";
+// Keeps the steps of a job up to date. When its phase changes, which UWS tells by WAIT, all of the page is new.
+const place = document.getElementById("now");
+const PAUSE_MS = 4000;
+
+async function show() {
+  if (!document.hidden) {
+    const answer = await fetch(place.dataset.address, { headers: { Accept: "text/html" } });
+    if (answer.redirected || answer.status === 401) return location.reload();
+    const text = await answer.text();
+    if (answer.ok && text !== place.dataset.shown && !place.contains(document.activeElement)) {
+      place.innerHTML = text;
+      place.dataset.shown = text;
+    }
+  }
+  setTimeout(() => show().catch(later), PAUSE_MS);
+}
+
+async function wait() {
+  const answer = await fetch(place.dataset.wait);
+  if (answer.ok && (await answer.text()).trim() !== place.dataset.phase) return location.reload();
+  setTimeout(() => wait().catch(() => setTimeout(wait, PAUSE_MS)), answer.ok ? 0 : PAUSE_MS);
+}
+
+function later() {
+  setTimeout(() => show().catch(later), PAUSE_MS);
+}
+
+if (place) {
+  later();
+  wait().catch(() => {});
+}
