@@ -1,0 +1,58 @@
+"""Who makes the request that is being served: known to everything below, threads included.
+
+A request begins with nobody. Whoever verifies its credentials says whose it is, so that what asks for rows
+before that gets none (`access.rows`). Outside of requests of people there is no caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from access.users import EsapUser
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Runs of these owners, and of these of all campaigns (by their DAGs)."""
+
+    owners: Sequence[str] = ()
+    every_campaign: Sequence[str] = ()
+    own_campaigns: Sequence[str] = ()
+
+
+@dataclass
+class Caller:
+    """The caller of one request; `changes` when the request may change something.
+
+    `reach` says whose runs the request may read or change; nobody's before `access.rows` has found out.
+    """
+
+    changes: bool = False
+    user: EsapUser | None = None
+    reach: Reach | None = None
+
+    def become(self, user: EsapUser) -> None:
+        self.user, self.reach = user, None
+
+
+_current: ContextVar[Caller | None] = ContextVar("esap_caller", default=None)
+
+
+def caller() -> Caller | None:
+    """Give the caller; None in what no person has asked for."""
+    return _current.get()
+
+
+@contextmanager
+def serving(who: Caller | None) -> Iterator[None]:
+    """Serve a caller; None for work of the service itself, which sees all rows."""
+    token = _current.set(who)
+    try:
+        yield
+    finally:
+        _current.reset(token)

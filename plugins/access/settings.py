@@ -1,0 +1,46 @@
+"""The files that say who may do what, read again when they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from esap_batch.campaigns import FOLDER, Campaign, load_campaigns
+from esap_batch.identity import Identities, load_identities
+from hooks.settings import config_dir
+
+T = TypeVar("T")
+
+
+class _Kept(Generic[T]):
+    """A value made of files, kept as long as none of them changes."""
+
+    def __init__(self, read: Callable[[], T], files: Callable[[], Sequence[Path]]) -> None:
+        self._read, self._files = read, files
+        self._kept: tuple[object, T] | None = None
+
+    def __call__(self) -> T:
+        stamp = [(str(path), path.stat().st_mtime_ns) for path in self._files() if path.exists()]
+        if self._kept is None or self._kept[0] != stamp:
+            self._kept = (stamp, self._read())
+        return self._kept[1]
+
+
+def _identity_file() -> Path:
+    return config_dir() / "identity.yaml"
+
+
+def _campaign_files() -> list[Path]:
+    return sorted((config_dir() / FOLDER).glob("*.yaml"))
+
+
+identities: Callable[[], Identities] = _Kept(
+    lambda: load_identities(_identity_file()), lambda: [_identity_file()]
+)
+_campaigns: Callable[[], list[Campaign]] = _Kept(lambda: load_campaigns(config_dir()), _campaign_files)
+
+
+def campaigns() -> dict[str, Campaign]:
+    """Give the campaigns by the DAG that runs each."""
+    return {campaign.dag_id: campaign for campaign in _campaigns()}
