@@ -65,7 +65,8 @@ class Requirements:
     """What a batch needs of a facility.
 
     `experiments` are the user's; `software` pairs of name and version; `runtimes` types of which one must be
-    there, none for any; `preferred` a facility's name or auto; `input_rses` bytes of input at each RSE.
+    there, none for any; `preferred` a facility's name or auto; `input_rses` bytes of input at each RSE,
+    `input_bytes` all together where a file at two places counts once.
     """
 
     experiments: frozenset[str]
@@ -77,6 +78,7 @@ class Requirements:
     n_jobs: int = 1
     preferred: str | None = AUTO
     input_rses: Mapping[str, int] = field(default_factory=dict)
+    input_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def _too_much(needs: Requirements, limits: FacilityLimits) -> Iterator[_Miss]:
 
 
 def _ranked(needs: Requirements, facility: Facility, load: int) -> Ranked:
-    total = sum(needs.input_rses.values())
+    total = needs.input_bytes or sum(needs.input_rses.values())
     near = needs.input_rses.get(facility.storage_rse, 0)
     free = max(0.0, 1 - load / facility.limits.max_jobs)
     reasons = [f"{load} of {facility.limits.max_jobs} jobs are taken", f"priority {facility.priority}"]

@@ -124,7 +124,7 @@ def test_what_nobody_comes_back_for_is_deleted_at_last(
     then = time.time() - RETENTION_S
     for path in [p for place in old for p in (*place.rglob("*"), place)]:
         os.utime(path, (then, then))
-    admin = users("admin")
+    admin = users("carol")
     for dry_run in (True, False):
         cleaning = admin.start("housekeeping", dry_run=dry_run)
         assert admin.end("housekeeping", cleaning) == "success"

@@ -15,6 +15,7 @@ import pytest
 
 from esap_batch.jobs import Attempt, Batch, JobSpec, JobState, OutputSpec
 from esap_batch.products import Claim, ProductFile, generation_of
+from hooks.broker import Broker
 from hooks.rucio_lake import RucioLake
 from hooks.storage_element import StorageElement, Stored, local_path
 from operators import site as site_module
@@ -214,8 +215,8 @@ class World:
         self.ti = FakeTaskInstance()
         self.opened: list[Json] = []
 
-    def open_backend(self, ref: Json) -> FakeBackend:
-        self.opened.append(ref)
+    def open_backend(self, ref: Json, *, closing: bool = False) -> FakeBackend:
+        self.opened.append({**ref, "closing": True} if closing else ref)
         return self.backend
 
     def site(self) -> Site:
@@ -343,6 +344,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.delenv("ESAP_CONFIG_DIR", raising=False)
     monkeypatch.setattr(site_module, "open_backend", made.open_backend)
+    monkeypatch.setattr(Broker, "standing", lambda: None)
     monkeypatch.setattr(RucioLake, "from_connection", lambda _conn_id: made.lake)
     monkeypatch.setattr(StorageElement, "put", noted_put)
     monkeypatch.setattr(StorageElement, "move", noted_move)
