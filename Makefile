@@ -24,7 +24,7 @@ down: ## stop them; `python -m localgrid down --purge` also forgets
 	@$(PYTHON) -m localgrid down
 
 test: ## all tests
-	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2
+	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws
 	@$(PYTHON) -m pytest
 
 test-unit: setup ## the fast ones

@@ -156,7 +156,7 @@ def django_uws(folder: Path, port: int) -> Iterator[Server]:
     }
     subprocess.run([DJANGO / "python", "-m", "bench.django_uws.fill", str(JOBS)], env=env, check=True)
     command = [DJANGO / "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "8",
-               "--log-level", "warning", "django.core.wsgi:get_wsgi_application()"]  # fmt: skip
+               "--keep-alive", "75", "--log-level", "warning", "django.core.wsgi:get_wsgi_application()"]  # fmt: skip
     process = subprocess.Popen(list(map(str, command)), env=env, cwd=PROJECT)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -210,16 +210,16 @@ def main(
     port: Annotated[int, typer.Option(help="of django-uws")] = 18_099,
 ) -> None:
     """Measure both, one after the other."""
+    with tempfile.TemporaryDirectory() as folder, django_uws(Path(folder), port) as other:
+        asyncio.run(other.measure())
     grid = Grid(home)
     grid.up()
     try:
-        servers = [ours(grid)]
-        asyncio.run(servers[0].measure())
-        with tempfile.TemporaryDirectory() as folder, django_uws(Path(folder), port) as other:
-            servers.append(other)
-            asyncio.run(other.measure())
+        portal = ours(grid)
+        asyncio.run(portal.measure())
     finally:
         grid.down(purge=True)
+    servers = [portal, other]
     show(servers)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({s.name: s.result for s in servers}, indent=1) + "\n")

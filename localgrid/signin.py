@@ -29,19 +29,23 @@ class _Form(HTMLParser):
         super().__init__()
         self.action: str | None = None
         self.fields: dict[str, str] = {}
-        self._has_button = False
+        self._is_open = self._has_button = False
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = {name: value or "" for name, value in attrs}
         if tag == "form" and self.action is None:
-            self.action = found.get("action", "")
-        elif self.action is not None and tag == "input" and "name" in found:
+            self.action, self._is_open = found.get("action", ""), True
+        elif tag == "input" and "name" in found and self._is_open:
             self.fields[found["name"]] = found.get("value", "")
-        elif self.action is not None and tag == "button" and not self._has_button:
+        elif tag == "button" and not self._has_button and (self._is_open or "form" in found):
             self._has_button = True
             if "name" in found:
                 self.fields[found["name"]] = found.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._is_open = False
 
 
 def passwords(info: Mapping[str, Any]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from esap_batch.observations import KIND
 from esap_batch.products import scope_of
 from hooks.lake_bulk import BULK, BulkLake
 from hooks.rucio_lake import in_chunks
@@ -37,8 +38,11 @@ class OutputLake(BulkLake):
     """Products as their users want them. Every method only reads."""
 
     def published_by(self, scope: str, run: str) -> list[str]:
-        """List the closed datasets that a run has made, by name."""
-        names = self.lake.find(scope, {"esap_run": run})
+        """List the products of observations that a run has published, by name.
+
+        `kind` tells them from their files, which Rucio finds by metadata as well.
+        """
+        names = self.lake.find(scope, {"kind": KIND, "esap_run": run})
         is_open = self.open_state(names)
         return [name for name in names if is_open.get(name) is False]
 

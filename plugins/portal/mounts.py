@@ -8,7 +8,6 @@ from typing import Any
 def apps() -> list[dict[str, Any]]:
     """Give the apps. A longer prefix stands before the one that it begins with: the first match serves."""
     from broker.app import create_app as create_broker
-
     from portal.core.http import MAX_BODY, Limits, as_json
     from portal.esap.app import create_app as esap
     from portal.pages.app import create_app as pages
@@ -27,7 +26,6 @@ def apps() -> list[dict[str, Any]]:
 def middlewares() -> list[dict[str, Any]]:
     """Give what stands before every request: the last one here is the outermost."""
     from access.middleware import CallerMiddleware, SameOriginMiddleware
-
     from portal.core.basic import TokenAsPassword
     from portal.core.keeper import KeeperLifespan
 

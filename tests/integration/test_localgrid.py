@@ -22,10 +22,11 @@ from diracx.core.preferences import DiracxPreferences  # noqa: TID253
 from pydantic import AnyHttpUrl
 
 from localgrid.grid import Grid, ServiceDown
-from localgrid.layout import PROJECT
+from localgrid.layout import PROJECT, USERS
 from localgrid.programs.site.sandboxes import download
 from localgrid.services import SERVICES
 from localgrid.setup import airflow, rucio
+from localgrid.signin import SignInRefused, sign_in
 
 T = TypeVar("T")
 KILLED = (
@@ -330,15 +331,15 @@ def test_a_corrupt_tape_file_is_not_copied(grid: Grid) -> None:
     client.update_replication_rule(rule, {"lifetime": -1})
 
 
-def test_users_of_airflow_log_in(grid: Grid) -> None:
-    url = grid.info["airflow"]["url"]
-    passwords = json.loads(Path(grid.info["airflow"]["passwords_file"]).read_text())
-    for user, password in passwords.items():
-        login = {"username": user, "password": password}
-        answer = httpx.post(f"{url}/auth/token", json=login)
-        assert answer.status_code == 201, user
-    wrong = httpx.post(f"{url}/auth/token", json={"username": "alice", "password": "guess"})
-    assert wrong.status_code == 401
+def test_users_come_to_airflow_with_the_issuers_tokens(grid: Grid) -> None:
+    for user in USERS:
+        me = httpx.get(
+            f"{grid.info['airflow']['url']}/ui/auth/me",
+            headers={"Authorization": f"Bearer {sign_in(grid.info, user)['access_token']}"},
+        )
+        assert me.json()["username"] == user
+    with pytest.raises(SignInRefused):
+        sign_in(grid.info, "alice", "guess")
 
 
 def test_a_killed_supervisord_leaves_no_strays(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from access.users import EsapUser
     from sqlalchemy.orm import Session
 
+    from access.users import EsapUser
     from portal.core.jobs import Owners
 
 

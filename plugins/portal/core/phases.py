@@ -66,7 +66,7 @@ def phase_column(now: datetime) -> ColumnElement[str]:
 
 
 def _is_aborted() -> ColumnElement[bool]:
-    """Tell runs that have been ended, also while they still clean up; not those that were cleared afterwards."""
+    """Tell runs that have been ended, also while they still clean up; not those cleared afterwards."""
     queued_before = or_(DagRun.queued_at.is_(None), DagRun.queued_at <= Job.aborted_at)
     return and_(Job.aborted_at.is_not(None), queued_before)
 

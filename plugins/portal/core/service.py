@@ -256,7 +256,9 @@ class Jobs:
 def lifetime(when: datetime | None) -> datetime | None:
     """Bring a destruction time into the limits: a later one than allowed becomes the latest."""
     if when is not None and when <= now():
-        raise BadRequest([Problem("DESTRUCTION", when.isoformat(), "a time to come", "DELETE ends a job now")])
+        raise BadRequest(
+            [Problem("DESTRUCTION", when.isoformat(), "a time to come", "DELETE ends a job now")]
+        )
     return min(when, now() + LONGEST_LIFETIME) if when else None
 
 

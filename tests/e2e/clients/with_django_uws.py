@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import django
@@ -65,7 +66,8 @@ def call(url: str, job_id: int, token: str, method: str, *arguments: str) -> Non
 
 def main(command: str, url: str, job_id: str, *rest: str) -> None:
     set_up(url)
-    {"watch": watch, "work": work, "call": call}[command](url, int(job_id), os.environ["TOKEN"], *rest)
+    commands: dict[str, Callable[..., None]] = {"watch": watch, "work": work, "call": call}
+    commands[command](url, int(job_id), os.environ["TOKEN"], *rest)
 
 
 def _worker_classes() -> None:

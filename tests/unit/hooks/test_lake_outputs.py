@@ -101,4 +101,7 @@ def test_only_closed_datasets_of_the_run_are_its_products(lake: OutputLake, clie
     client.found = ["/ctao/dl3/a/one-g1", "/ctao/dl3/a/two-g1"]
     client.meta = {"/ctao/dl3/a/one-g1": {"is_open": True}, "/ctao/dl3/a/two-g1": {"is_open": False}}
     assert lake.published_by("dl3", "cta_reprocessing/run-1") == ["/ctao/dl3/a/two-g1"]
-    assert client.calls[0] == "list_dids dl3 {'esap_run': 'cta_reprocessing/run-1'} dataset"
+    assert (
+        client.calls[0]
+        == "list_dids dl3 {'kind': 'observation', 'esap_run': 'cta_reprocessing/run-1'} dataset"
+    )
