@@ -156,7 +156,8 @@ def django_uws(folder: Path, port: int) -> Iterator[Server]:
     }
     subprocess.run([DJANGO / "python", "-m", "bench.django_uws.fill", str(JOBS)], env=env, check=True)
     command = [DJANGO / "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "8",
-               "--keep-alive", "75", "--log-level", "warning", "django.core.wsgi:get_wsgi_application()"]  # fmt: skip
+               "--keep-alive", "75", "--log-level", "warning",
+               "django.core.wsgi:get_wsgi_application()"]  # fmt: skip
     process = subprocess.Popen(list(map(str, command)), env=env, cwd=PROJECT)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -222,7 +223,8 @@ def main(
     servers = [portal, other]
     show(servers)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({s.name: s.result for s in servers}, indent=1) + "\n")
+    found = {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[1], 1)}
+    RESULTS.write_text(json.dumps(found | {s.name: s.result for s in servers}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from esap_batch.housekeeping import RUN_FILE
 from esap_batch.jobs import JobState, group_name
 from esap_batch.products import base_of, is_complete, own_claims, work_lfn
 from esap_batch.retries import known_attempts, latest_attempts
 from hooks.broker import LoginNeeded
-from operators.reports import all_reports, keep_reports, kept_reports
+from operators.reports import KEPT, all_reports, keep_reports, kept_reports
 from operators.results import result_of
 from operators.site import Site, owner_of, run_key
 
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 class CleanUp(BaseOperator):
     """Kills jobs that still run, lets go of sandboxes, deletes transient files and unfinished outputs.
 
-    After a complete product all work files go. Else what finished jobs have made stays, with the reports of
-    all jobs, so that clearing the task that awaits them runs again only what is missing; the DAG
-    `housekeeping` deletes it when nobody has come back for it. It asks the run's other tasks for what they
-    left instead of being handed it: any of them may be missing.
+    After a complete product all work files go but the jobs' reports, which the portal shows. Else what finished
+    jobs have made stays too, so that clearing the task that awaits them runs again only what is missing. The
+    DAG `housekeeping` deletes what stays after a while. It asks the run's other tasks for what they left
+    instead of being handed it: any of them may be missing.
 
     :param facility: id of the task that chose the facility.
     :param steps: ids of the tasks that submit jobs.
@@ -60,7 +61,8 @@ class CleanUp(BaseOperator):
                 self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, needed)
                 continue
             if is_complete(claims, run_key(context)):
-                deleted = site.storage.delete_tree(next(iter(site.pfns([work_lfn(group)]).values())))
+                area = site.pfns([work_lfn(group)])[work_lfn(group)]
+                deleted = site.storage.delete_tree(area, keep=(RUN_FILE, KEPT))
             else:
                 deleted = self._trim(site, group, [c.dataset for c in claims if c.is_published])
             site.backend.clean_up(group)

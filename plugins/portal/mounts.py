@@ -24,14 +24,7 @@ def apps() -> list[dict[str, Any]]:
 
 
 def middlewares() -> list[dict[str, Any]]:
-    """Give what stands before every request: the last one here is the outermost."""
-    from access.middleware import CallerMiddleware, SameOriginMiddleware
-    from portal.core.basic import TokenAsPassword
+    """Give what stands before every request; the auth manager adds its own."""
     from portal.core.keeper import KeeperLifespan
 
-    return [
-        {"name": "Rows of the caller", "middleware": CallerMiddleware},
-        {"name": "Same origin", "middleware": SameOriginMiddleware},
-        {"name": "Token as password", "middleware": TokenAsPassword},
-        {"name": "Destruction of jobs", "middleware": KeeperLifespan},
-    ]
+    return [{"name": "Destruction of jobs", "middleware": KeeperLifespan}]

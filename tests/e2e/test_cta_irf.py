@@ -115,7 +115,7 @@ def test_the_steering_file_can_be_run_again_and_leads_to_the_same_product(
     assert alice.task_state(DAG, again, "submit_simulation") == "skipped"
 
 
-def test_nothing_transient_is_left(
+def test_nothing_transient_is_left_but_the_reports_of_the_jobs(
     production: tuple[str, dict[str, Any]], alice: Runs, lake: RucioLake
 ) -> None:
     from esap_batch.jobs import group_name
@@ -125,5 +125,6 @@ def test_nothing_transient_is_left(
     lfns = [work_lfn(group_name(DAG, run, t)) for t in ("submit_simulation", "submit_merge")]
     places = [local_path(pfn) for pfn in lake.pfns("LAPALMA-DISK", lfns).values()]
     assert places[0].parents[2].is_dir()
-    assert [p for p in places if p.exists()] == []
+    left = [sorted(p.name for p in place.iterdir()) for place in places]
+    assert left == [["reports.json", "run.json"]] * 2
     assert alice.task_state(DAG, run, "clean_up") == "success"

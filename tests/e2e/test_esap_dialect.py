@@ -362,7 +362,7 @@ def test_offers_tell_the_load_of_a_facility(alice: Esap, wait_for: Callable[...,
     assert alice.tell(slow["jobId"], "ABORT").status_code == 303
 
 
-def test_offers_tell_the_data_that_must_move(grid: Grid, lake: RucioLake, alice: Esap, bob: Esap) -> None:
+def test_offers_tell_the_data_that_must_move(grid: Grid, lake: RucioLake, alice: Esap) -> None:
     prepare("cta_reprocessing", grid, lake)
     raw = asked(alice, "cta_reprocessing", obs_ids="101-102", telescopes="2", processor="esap-noop")
     offer = raw["offers"][0]["esap"]
@@ -371,7 +371,7 @@ def test_offers_tell_the_data_that_must_move(grid: Grid, lake: RucioLake, alice:
     assert (offer["jobs"], offer["move_bytes"]) == (2, {"LAPALMA-TAPE": sum(wanted.values())})
 
     prepare("cta_pi_analysis", grid, lake)
-    analysis = asked(bob, "cta_pi_analysis", project="PI-2026-001", processor="esap-noop")
+    analysis = asked(alice, "cta_pi_analysis", project="PI-2026-001", processor="esap-noop")
     moving = {o["esap"]["facility"]: sum(o["esap"]["move_bytes"].values()) for o in analysis["offers"]}
     assert len(moving) == 2
     assert moving["lapalma"] != moving["cscs"]

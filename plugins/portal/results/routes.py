@@ -32,7 +32,7 @@ BOTH = ["GET", "HEAD"]
 DATA: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The content",
-        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"*/*": {"schema": {}}},
     },
 }
 RANGES = {

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from localgrid import airflow_api
 from localgrid.airflow_api import AirflowApi
 
 
@@ -29,7 +28,7 @@ def test_a_token_is_used_until_shortly_before_its_end(
         return httpx.Response(200, json={})
 
     clock = [1000.0]
-    monkeypatch.setattr(airflow_api.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("localgrid.airflow_api.time.monotonic", lambda: clock[0])
     api = AirflowApi("http://airflow", tokens)
     api._http = httpx.Client(
         base_url="http://airflow", auth=api._bearer, transport=httpx.MockTransport(answer)

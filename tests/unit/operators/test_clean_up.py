@@ -78,10 +78,15 @@ def test_without_a_product_what_finished_jobs_have_made_stays_with_all_reports(
     assert {j: r["reason"] for j, r in reports.items()} == {"0-1": "OK", "1-1": "PAYLOAD_FAILED"}
 
 
-def test_after_a_complete_product_all_work_files_go_and_the_product_stays(world: World) -> None:
+def test_after_a_complete_product_all_work_files_go_but_reports_and_the_product_stays(world: World) -> None:
     state(world, verified=True, published=True)
+    world.site().keep(GROUPS[1], "reports.json", {"schema": 1, "reports": {}})
+    world.site().keep(GROUPS[1], "run.json", {"run": RUN})
     run(world)
-    assert left(world) == [DONE, BROKEN, PARTS, FOREIGN]
+    assert left(world) == [REPORTS, DONE, BROKEN, PARTS, FOREIGN]
+    work = world.path(REPORTS).parent
+    assert sorted(p.name for p in work.iterdir()) == ["reports.json", "run.json"]
+    assert not world.path(WORK[0]).parent.exists()
 
 
 def test_after_a_partial_product_its_work_files_stay(world: World) -> None:
