@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class CleanUp(BaseOperator):
     """Kills jobs that still run, lets go of sandboxes, deletes transient files and unfinished outputs.
 
-    After a complete product all work files go but the jobs' reports, which the portal shows. Else what finished
-    jobs have made stays too, so that clearing the task that awaits them runs again only what is missing. The
-    DAG `housekeeping` deletes what stays after a while. It asks the run's other tasks for what they left
-    instead of being handed it: any of them may be missing.
+    After a complete product all work files go but the jobs' reports, which the portal shows. Else what
+    finished jobs have made stays too, so that clearing the task that awaits them runs again only what is
+    missing. The DAG `housekeeping` deletes what stays after a while. It asks the run's other tasks for what
+    they left instead of being handed it: any of them may be missing.
 
     :param facility: id of the task that chose the facility.
     :param steps: ids of the tasks that submit jobs.

@@ -119,7 +119,9 @@ def test_forms_of_another_page_are_refused(site: Site, button: str, whose: str) 
     assert "open the page again" in answer.text
 
 
-@pytest.mark.parametrize("system", ["", "x509", "dirac:other", "dirac_local", "dirac:esap_vault", "../x", "x" * 300])
+@pytest.mark.parametrize(
+    "system", ["", "x509", "dirac:other", "dirac_local", "dirac:esap_vault", "../x", "x" * 300]
+)
 def test_what_is_no_system_cannot_be_connected(site: Site, system: str) -> None:
     assert press(site.client, "connect", system=system).status_code in (400, 404)
 
