@@ -43,7 +43,8 @@ def start(services: Names = None) -> None:
     grid, begin = _grid(), time.monotonic()
     _guarded(lambda: grid.start(*(services or SERVICES)))
     console.print(f"the local grid in {grid.home} is up ({time.monotonic() - begin:.1f} s)")
-    console.print(f"Airflow: {grid.info['airflow']['url']}")
+    url = grid.info["airflow"]["url"]
+    console.print(f"Airflow: {url}   portal: {url}/batch/")
     console.print(f"Users: {', '.join(USERS)}   passwords: {grid.info['issuer']['passwords_file']}")
 
 

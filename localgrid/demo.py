@@ -184,7 +184,8 @@ def _say_farewell(grid: Grid, user: str, seconds: float) -> None:
     airflow = grid.info["airflow"]
     password = passwords(grid.info)[user]
     console.print(
-        f"\nAll of it took {seconds:.1f} s. Airflow: [bold]{airflow['url']}[/], {user} / {password}"
+        f"\nAll of it took {seconds:.1f} s. Portal: [bold]{airflow['url']}/batch/[/], {user} / {password}. "
+        f"Airflow: [bold]{airflow['url']}[/]"
     )
     console.print("It stays up until `make down`; `make demo` again shows the duplicate check.")
 

@@ -62,11 +62,24 @@ def _limit(state: ORMExecuteState) -> None:
         return
     _find_reach(who)
     if state.is_select:
-        for name in named:
-            statement = ClauseAdapter(_allowed_rows(name)).traverse(statement)
+        statement = _with_allowed_rows(statement, named)
     elif _changes_beside_the_orm(state):
         raise RowsRefused(f"a change of {statement.table.name} beside the ORM: {statement}")
+    elif state.execution_options.get("synchronize_session") == "evaluate":
+        state.update_execution_options(synchronize_session="auto")  # our conditions need the database
     state.statement = statement.options(*_options(limited)) if state.is_orm_statement else statement
+
+
+def _with_allowed_rows(statement: Any, names: set[str]) -> Any:
+    """Put the allowed rows in the place of tables that a statement names beside the ORM."""
+    if not names:
+        return statement
+    # Options cannot be traversed: an update that looks for its rows first hands its own, and ours, to that.
+    options, statement = statement._with_options, statement._clone()
+    statement._with_options = ()
+    for name in names:
+        statement = ClauseAdapter(_allowed_rows(name)).traverse(statement)
+    return statement.options(*options)
 
 
 def _find_reach(who: Caller) -> None:

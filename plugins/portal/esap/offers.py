@@ -6,6 +6,7 @@ nothing is stored before one is accepted. Then the session shows how its job is 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -29,6 +30,7 @@ from portal.esap.addresses import address, job_address
 from portal.esap.callers import UsersJobs
 from portal.esap.responses import body, refusals
 from portal.esap.shapes import utc
+from store import sessions
 
 router = APIRouter(tags=["IVOA Execution Broker"])
 TYPES = "urn:esap-batch:"
@@ -284,11 +286,7 @@ async def _offer_set(request: Request, mine: Jobs, asked: Ask, about: Mapping[st
 
 
 def _no(request: Request, why: str, about: Mapping[str, Any]) -> dict[str, Any]:
-    import uuid
-
-    from store.sessions import now
-
-    moment = now()
+    moment = sessions.now()
     return {
         "uuid": str(uuid.uuid4()),
         "href": address(request, "/offersets/"),
@@ -341,9 +339,7 @@ def _offered(request: Request, asked: Ask, offer: Offer) -> dict[str, Any]:
 
 
 def _session(request: Request, offer: SignedOffer, job: JobView | None) -> dict[str, Any]:
-    from store.sessions import now
-
-    phase = PHASES[job.phase] if job else (EXPIRED if offer.ask.expires <= now() else OFFERED)
+    phase = PHASES[job.phase] if job else (EXPIRED if offer.ask.expires <= sessions.now() else OFFERED)
     starts = offer.ask.made_at + timedelta(seconds=offer.start_s)
     choices = {OFFERED: [ACCEPTED], ACCEPTED: [CANCELLED], "WAITING": [CANCELLED], "RUNNING": [CANCELLED]}
     document: dict[str, Any] = {

@@ -174,3 +174,16 @@ def test_a_caller_who_becomes_somebody_else_is_limited_anew(
         who.become(user("bob"))
         who.reach = reach_of({"bob"})
         assert seen(session, select(DagRun.run_id)) == ["of-bob"]
+
+
+@pytest.mark.parametrize("looking", ["auto", "fetch", "evaluate", False])
+def test_a_change_of_many_rows_reaches_the_callers_only_however_it_looks_for_them(
+    session: Session, caller: Any, looking: Any
+) -> None:
+    from airflow.models.dagrun import DagRun
+
+    change = update(DagRun).where(DagRun.dag_id == "cta_irf", DagRun.run_id.in_(select(DagRun.run_id)))
+    with serving(caller("alice", changes=True)):
+        session.execute(change.values(updated_at=NOW), execution_options={"synchronize_session": looking})
+    changed = session.scalars(select(DagRun.run_id).where(DagRun.updated_at == NOW))
+    assert list(changed) == ["of-alice"]
