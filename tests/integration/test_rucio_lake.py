@@ -7,12 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from esap_batch.products import ProductFile
 from hooks.errors import BackendRefused, BackendUnavailable
 from hooks.rucio_lake import RucioLake, RucioSettings
 from hooks.storage_element import StorageElement
+from localgrid.grid import Grid
+from localgrid.signin import sign_in
 
 HERE, ELSEWHERE = "LAPALMA-DISK", "CSCS-DISK"
 META = {"esap_run": "d/r1", "esap_owner": "alice"}
@@ -112,3 +115,11 @@ def test_a_lake_that_is_away_is_named(lake_settings: RucioSettings) -> None:
     away = RucioLake(replace(lake_settings, url="http://127.0.0.1:9"))
     with pytest.raises(BackendUnavailable, match=r"Rucio at http://127\.0\.0\.1:9 does not answer"):
         away.claims("/ctao/irf/x")
+
+
+@pytest.mark.parametrize("user", ["alice", "dave", "carol"])
+@pytest.mark.parametrize("path", ["/accounts/whoami", "/scopes/", "/dids/irf/dids/search?type=all"])
+def test_users_have_no_way_of_their_own_into_the_lake(grid: Grid, user: str, path: str) -> None:
+    token = sign_in(grid.info, user, audience="rucio")["access_token"]
+    answer = httpx.get(f"{grid.info['rucio']['url']}{path}", headers={"X-Rucio-Auth-Token": token})
+    assert answer.status_code == 401, answer.text
