@@ -68,8 +68,19 @@ class CleanUp(BaseOperator):
             site.backend.clean_up(group)
             told = _told(site, group)
             self.log.info("batch %s: jobs %s; %d files deleted; sandboxes let go", group, told, deleted)
+        if not is_complete(claims, run_key(context)):
+            self._kill_latecomers(site, [group_name(run.dag_id, run.run_id, step) for step in self.steps])
         if result_of(context, self.verify) and not any(c.is_published for c in claims):
             self.log.warning("verified but not ingested: clear the ingest to go on")
+
+    def _kill_latecomers(self, site: Site, groups: Sequence[str]) -> None:
+        """Look again: a task that ended with its run may have been submitting until Airflow stopped it."""
+        for group in groups:
+            try:
+                if late := site.backend.cancel(group):
+                    self.log.warning("batch %s: %d jobs came late and are killed", group, late)
+            except LoginNeeded as needed:
+                self.log.error("batch %s cannot be looked at again: %s", group, needed)
 
     def _trim(self, site: Site, group: str, published: Sequence[str]) -> int:
         """Keep what finished jobs have made, and all reports; delete the outputs of the other jobs."""

@@ -25,6 +25,10 @@ def apps() -> list[dict[str, Any]]:
 
 def middlewares() -> list[dict[str, Any]]:
     """Give what stands before every request; the auth manager adds its own."""
+    from portal.core.basic import TokenAsPassword
     from portal.core.keeper import KeeperLifespan
 
-    return [{"name": "Destruction of jobs", "middleware": KeeperLifespan}]
+    return [
+        {"name": "Token as password", "middleware": TokenAsPassword},
+        {"name": "Destruction of jobs", "middleware": KeeperLifespan},
+    ]

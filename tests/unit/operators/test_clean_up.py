@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from esap_batch.jobs import Batch, JobState, group_name
+from esap_batch.jobs import Attempt, Batch, JobState, group_name
 from esap_batch.products import Claim, work_lfn
 from operators.clean_up import CleanUp
 from tests.unit.conftest import ACCEPTED, DAG_ID, DATASET, GROUP, PRODUCT, RUN, RUN_ID, World
@@ -115,6 +115,8 @@ def test_jobs_of_every_step_are_killed_before_their_reports_are_kept_and_sandbox
         f"cancel {second}",
         "put reports.json",
         f"clean_up {second}",
+        f"cancel {first}",  # for what came late
+        f"cancel {second}",
     ]
     states = [a.state for a in world.backend.known[second]]
     assert states == [JobState.DONE, JobState.FAILED, *[JobState.CANCELLED] * 3]
@@ -128,3 +130,18 @@ def test_it_may_be_repeated_also_when_the_sandboxes_are_gone(world: World) -> No
     run(world)
     assert left(world) == [*WORK, REPORTS, DONE, FOREIGN]
     assert world.path(REPORTS).read_text() == kept
+
+
+def test_jobs_that_come_while_it_cleans_up_are_killed_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state(world, verified=False, published=False)
+    late = Attempt("99", 4, 2, JobState.QUEUED)
+
+    def clean_up(group: str) -> None:
+        world.backend.known.setdefault(group, []).append(late)
+
+    monkeypatch.setattr(world.backend, "clean_up", clean_up)
+    run(world)
+    for group in GROUPS:
+        assert world.backend.known[group][-1].state is JobState.CANCELLED
