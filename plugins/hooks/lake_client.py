@@ -11,9 +11,10 @@ from requests import Response
 from rucio.client import Client
 from tenacity import retry, retry_if_result, stop_after_attempt, wait_random_exponential
 
-# Both leave no trace: the server has rolled its transaction back because a daemon held the same rows.
+# Both leave no trace: the server has rolled its transaction back because a daemon held the same rows. A rule
+# for files that the reaper is deleting fails so until it has come to its end, which takes it some seconds.
 GAVE_WAY = {"DatabaseException", "ReplicationRuleCreationTemporaryFailed"}
-ATTEMPTS = 6
+ATTEMPTS = 12  # half a minute on average
 
 
 def gave_way(answer: Response | None) -> bool:
@@ -27,7 +28,7 @@ class LakeClient(Client):
     @retry(
         retry=retry_if_result(gave_way),
         stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
+        wait=wait_random_exponential(multiplier=0.5, max=10),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
     def _send_request(self, *args: Any, **options: Any) -> Response | None:
