@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from esap_batch.errors import Problem
-from esap_batch.request import describe
+from esap_batch.request import CrossCheck, describe, examine
 from esap_batch.workflows import Workflow
 
 PARAMETERS = "Parameters"
@@ -70,6 +70,13 @@ def convert(conf: Any, workflow: Workflow) -> Converted:
             problems.append(refusal.problem)
     spelled = {RENAMED.get(str(key), str(key)): f"{PARAMETERS}.{key}" for key in given}
     return Converted(request, tuple(problems), spelled)
+
+
+def examined(asked: Any, workflow: Workflow, check: CrossCheck | None, convert: Convert | None) -> Converted:
+    """Convert a document where there is a way to, and check it as a request; problems as spelled there."""
+    made = convert(asked, workflow) if convert else Converted(asked)
+    found = (made.as_spelled(p) for p in examine(made.conf, workflow, check))
+    return replace(made, problems=(*made.problems, *found))
 
 
 class Refused(ValueError):  # noqa: N818 - says what happened

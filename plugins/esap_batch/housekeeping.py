@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from esap_batch.products import RunState
 
 RUN_FILE = "run.json"  # in each work area: whose it is
+REPORTS_FILE = "reports.json"  # in a work area: the reports of its jobs
 DAY_S = 86400
 
 

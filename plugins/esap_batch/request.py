@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from esap_batch.errors import MISSING, ConfigurationError, Problem, shown
 from esap_batch.fingerprint import fingerprint
 from esap_batch.products import production_name
+from esap_batch.text import is_printable
 from esap_batch.workflows import PRODUCT, Workflow
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _unprintable(conf: Mapping[str, Any]) -> Problem | None:
 def _is_text(value: object) -> bool:
     """Tell whether all text in a JSON value can be stored anywhere: no control characters, no half pairs."""
     if isinstance(value, str):
-        return all(c in "\t\n\r" or unicodedata.category(c) not in ("Cc", "Cs") for c in value)
+        return is_printable(value)
     if isinstance(value, Mapping):
         return all(_is_text(k) and _is_text(v) for k, v in value.items())
     return all(map(_is_text, value)) if isinstance(value, list | tuple) else True

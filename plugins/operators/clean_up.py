@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from esap_batch.housekeeping import RUN_FILE
+from esap_batch.housekeeping import REPORTS_FILE, RUN_FILE
 from esap_batch.jobs import JobState, group_name
-from esap_batch.products import base_of, is_complete, own_claims, work_lfn
+from esap_batch.products import Claim, base_of, is_complete, own_claims, work_lfn
 from esap_batch.retries import known_attempts, latest_attempts
 from hooks.broker import LoginNeeded
-from operators.reports import KEPT, all_reports, keep_reports, kept_reports
+from operators.reports import all_reports, keep_reports, kept_reports
 from operators.results import result_of
 from operators.site import Site, owner_of, run_key
 
@@ -53,34 +53,41 @@ class CleanUp(BaseOperator):
     def _clean(self, context: Context, site: Site) -> None:
         run, dataset = context["dag_run"], context["ti"].xcom_pull(task_ids=self.claim)["dataset"]
         claims = own_claims(site.lake.claims(base_of(dataset)), run_key(context))
-        for step in self.steps:
-            group = group_name(run.dag_id, run.run_id, step)
-            try:
-                site.backend.cancel(group)
-            except LoginNeeded as needed:
-                self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, needed)
-                continue
-            if is_complete(claims, run_key(context)):
-                area = site.pfns([work_lfn(group)])[work_lfn(group)]
-                deleted = site.storage.delete_tree(area, keep=(RUN_FILE, KEPT))
-            else:
-                deleted = self._trim(site, group, [c.dataset for c in claims if c.is_published])
-            site.backend.clean_up(group)
-            told = _told(site, group)
-            self.log.info("batch %s: jobs %s; %d files deleted; sandboxes let go", group, told, deleted)
-        if not is_complete(claims, run_key(context)):
-            self._kill_latecomers(site, [group_name(run.dag_id, run.run_id, step) for step in self.steps])
+        complete = is_complete(claims, run_key(context))
+        groups = [group_name(run.dag_id, run.run_id, step) for step in self.steps]
+        reached = [group for group in groups if self._clean_batch(site, group, claims, complete=complete)]
+        if not complete:
+            self._kill_latecomers(site, reached)
         if result_of(context, self.verify) and not any(c.is_published for c in claims):
             self.log.warning("verified but not ingested: clear the ingest to go on")
+
+    def _clean_batch(self, site: Site, group: str, claims: Sequence[Claim], *, complete: bool) -> bool:
+        """Kill a batch's jobs and delete what nobody needs; False when the jobs cannot be reached."""
+        if self._cancel(site, group) is None:
+            return False
+        if complete:
+            area = site.pfns([work_lfn(group)])[work_lfn(group)]
+            deleted = site.storage.delete_tree(area, keep=(RUN_FILE, REPORTS_FILE))
+        else:
+            deleted = self._trim(site, group, [c.dataset for c in claims if c.is_published])
+        site.backend.clean_up(group)
+        told = _told(site, group)
+        self.log.info("batch %s: jobs %s; %d files deleted; sandboxes let go", group, told, deleted)
+        return True
+
+    def _cancel(self, site: Site, group: str) -> int | None:
+        """Kill what is not over; give how many that were, None when the jobs cannot be reached."""
+        try:
+            return site.backend.cancel(group)
+        except LoginNeeded as needed:
+            self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, needed)
+            return None
 
     def _kill_latecomers(self, site: Site, groups: Sequence[str]) -> None:
         """Look again: a task that ended with its run may have been submitting until Airflow stopped it."""
         for group in groups:
-            try:
-                if late := site.backend.cancel(group):
-                    self.log.warning("batch %s: %d jobs came late and are killed", group, late)
-            except LoginNeeded as needed:
-                self.log.error("batch %s cannot be looked at again: %s", group, needed)
+            if late := self._cancel(site, group):
+                self.log.warning("batch %s: %d jobs came late and are killed", group, late)
 
     def _trim(self, site: Site, group: str, published: Sequence[str]) -> int:
         """Keep what finished jobs have made, and all reports; delete the outputs of the other jobs."""

@@ -6,19 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from esap_batch.housekeeping import REPORTS_FILE
 from esap_batch.jobs import Attempt, JobState
 from esap_batch.products import work_lfn
 from esap_batch.retries import latest_attempts
 from operators.site import Site
 
-KEPT = "reports.json"
 KEPT_SCHEMA = 1
 Reports = dict[str, dict[str, Any]]
 
 
 def kept_reports(site: Site, group: str) -> Reports:
     """Read the reports that `keep_reports` wrote, by job id; none where it never did."""
-    lfn = f"{work_lfn(group)}/{KEPT}"
+    lfn = f"{work_lfn(group)}/{REPORTS_FILE}"
     pfn = site.pfns([lfn])[lfn]
     if not site.storage.exists([pfn]):
         return {}
@@ -54,4 +54,4 @@ def keep_reports(site: Site, group: str, attempts: Sequence[Attempt], reports: M
     states = {a.job_id: a.state for a in latest}
     agreed = {j: r for j, r in told.items() if (r["reason"] == "OK") == (states[j] is JobState.DONE)}
     if agreed:
-        site.keep(group, KEPT, {"schema": KEPT_SCHEMA, "reports": agreed})
+        site.keep(group, REPORTS_FILE, {"schema": KEPT_SCHEMA, "reports": agreed})

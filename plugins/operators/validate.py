@@ -43,25 +43,22 @@ class ValidateRequest(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from esap_batch.errors import RequestRefused
-        from esap_batch.flat_steering import Converted
-        from esap_batch.request import examine, resolve
+        from esap_batch.flat_steering import examined
+        from esap_batch.request import resolve
         from esap_batch.workflows import load_workflow
         from hooks.settings import config_dir
 
         workflow = load_workflow(config_dir(), self.workflow)
-        asked = self.request_of(context)
-        converted = self.convert(asked, workflow) if self.convert else Converted(asked)
-        conf = converted.conf
         try:
             identity = identity_of(owner_of(context))
             identity.require_workflow(self.workflow)
         except PermissionError as refusal:
             raise AirflowFailException(str(refusal)) from None
-        found = [converted.as_spelled(p) for p in examine(conf, workflow, self.check)]
-        if problems := [*converted.problems, *found]:
-            raise AirflowFailException(str(RequestRefused(problems)))
+        request = examined(self.request_of(context), workflow, self.check, self.convert)
+        if request.problems:
+            raise AirflowFailException(str(RequestRefused(request.problems)))
         requested_at = context["dag_run"].run_after.strftime("%Y-%m-%dT%H:%M:%S")
-        steering = resolve(conf, workflow, identity.user, run_key(context), requested_at)
+        steering = resolve(request.conf, workflow, identity.user, run_key(context), requested_at)
         self.log.info("request accepted from %s, fingerprint %s", identity.user, steering["fingerprint"])
         return steering
 

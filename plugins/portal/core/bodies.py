@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from esap_batch.errors import Problem
-from portal.core.documents import is_printable, read_object
+from esap_batch.text import is_printable
+from portal.core.documents import read_object
 from portal.core.refusals import BadRequest, UnsupportedMedia
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from typing import Any, NoReturn
 
+from esap_batch.text import is_printable
 from portal.core.refusals import BadRequest
 
 DEEPEST = 32  # levels of nesting
@@ -67,11 +67,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise ValueError(f"{text[:40]} is out of range")
     return number
-
-
-def is_printable(text: str) -> bool:
-    """Tell whether text can be stored and shown anywhere: control characters cannot, but line breaks can."""
-    return all(c in "\t\n\r" or unicodedata.category(c) not in ("Cc", "Cs") for c in text)
 
 
 def _require_storable(node: Any, depth: int = 0) -> None:

@@ -13,7 +13,7 @@ from airflow.models.dagrun import DagRun
 from sqlalchemy import JSON, ColumnElement, Select, case, cast, delete, exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from esap_batch.campaigns import load_campaigns
+from access.settings import campaigns
 from esap_batch.workflows import workflow_names
 from hooks.settings import config_dir
 from portal.core.phases import RUN_OF_JOB, Phase, phase_column
@@ -130,9 +130,11 @@ def standing(session: Session, owner: str, fingerprint: str) -> JobView | None:
 
 def adopt_runs(session: Session, owners: Owners) -> None:
     """Make rows of runs that were started in Airflow, so that they are in the job list."""
-    campaigns = {c.dag_id: c.owner for c in load_campaigns(config_dir())}
-    workflows = _workflows_by_dag()
-    by_campaign = [case(campaigns, value=DagRun.dag_id)] if campaigns else []
+    by_dag = campaigns()
+    workflows = {name: name for name in workflow_names(config_dir())}
+    workflows |= {dag_id: campaign.workflow for dag_id, campaign in by_dag.items()}
+    owners_by_dag = {dag_id: campaign.owner for dag_id, campaign in by_dag.items()}
+    by_campaign = [case(owners_by_dag, value=DagRun.dag_id)] if owners_by_dag else []
     owner = func.coalesce(*by_campaign, DagRun.triggering_user_name)
     created = func.date_trunc("milliseconds", func.coalesce(DagRun.created_at, DagRun.run_after))
     columns: dict[str, Any] = {
@@ -152,11 +154,6 @@ def adopt_runs(session: Session, owners: Owners) -> None:
     if owners is not None:
         new = new.where(owner.in_(list(owners)))
     session.execute(insert(Job).from_select(list(columns), new).on_conflict_do_nothing())
-
-
-def _workflows_by_dag() -> dict[str, str]:
-    workflows = {name: name for name in workflow_names(config_dir())}
-    return workflows | {c.dag_id: c.workflow for c in load_campaigns(config_dir())}
 
 
 def create(

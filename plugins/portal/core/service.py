@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
+from access.rights import visible_owners
 from esap_batch.errors import MISSING, Problem
+from esap_batch.flat_steering import Converted, examined
 from esap_batch.identity import IdentityRefused
-from esap_batch.request import examine, resolve
+from esap_batch.request import resolve
 from esap_batch.use_cases.registry import use_case
 from esap_batch.workflows import Workflow, load_workflow, workflow_names
 from hooks.settings import config_dir
 from portal.core import jobs
 from portal.core.airflow_api import AirflowApi
 from portal.core.jobs import LONGEST_LIFETIME, JobView, Wanted
-from portal.core.owners import visible_owners
 from portal.core.phases import Phase
 from portal.core.refusals import BadRequest, Conflict, Forbidden, NotFound, Refusal
 from store.sessions import now, transaction
@@ -64,19 +65,21 @@ def workflows_of(user: EsapUser) -> list[str]:
 
 def problems_of(request: Mapping[str, Any], workflow: Workflow) -> list[Problem]:
     """Check a request as its run will."""
-    case = use_case(workflow.name)
-    if case.convert is None:
-        return examine(request, workflow, case.check)
-    converted = case.convert(dict(request), workflow)
-    found = examine(converted.conf, workflow, case.check)
-    return [*converted.problems, *(converted.as_spelled(p) for p in found)]
+    return list(_examined(request, workflow).problems)
 
 
 def fingerprint_of(request: Mapping[str, Any], workflow: Workflow, owner: str) -> str:
     """Give the fingerprint of a request that has no problems."""
-    convert = use_case(workflow.name).convert
-    conf = convert(dict(request), workflow).conf if convert else request
-    return str(resolve(conf, workflow, owner, "")["fingerprint"])
+    return _fingerprint(_examined(request, workflow), workflow, owner)
+
+
+def _examined(request: Mapping[str, Any], workflow: Workflow) -> Converted:
+    case = use_case(workflow.name)
+    return examined(dict(request), workflow, case.check, case.convert)
+
+
+def _fingerprint(request: Converted, workflow: Workflow, owner: str) -> str:
+    return str(resolve(request.conf, workflow, owner, "")["fingerprint"])
 
 
 class Jobs:
@@ -111,11 +114,11 @@ class Jobs:
         """
         workflow = workflow_for(self.user, order.workflow)
         require_label(order.run_label)
-        problems = problems_of(order.request, workflow)
-        wrong = [p for p in problems if start or p.value is not MISSING]
+        request = _examined(order.request, workflow)
+        wrong = [p for p in request.problems if start or p.value is not MISSING]
         if wrong:
             raise BadRequest(wrong)
-        fingerprint = None if problems else fingerprint_of(order.request, workflow, self.user.get_name())
+        fingerprint = None if request.problems else _fingerprint(request, workflow, self.user.get_name())
         found = await run_in_threadpool(self._find_or_make, order, fingerprint)
         if not start or found.phase is not Phase.PENDING:
             return found
@@ -151,9 +154,10 @@ class Jobs:
             await self._change(job_id, Job.started_at.is_(None), started_at=now())
             return await self.get(job_id)
         workflow = workflow_for(self.user, job.workflow)
-        if problems := problems_of(job.request, workflow):
-            raise BadRequest(problems)
-        fingerprint = fingerprint_of(job.request, workflow, job.owner)
+        request = _examined(job.request, workflow)
+        if request.problems:
+            raise BadRequest(request.problems)
+        fingerprint = _fingerprint(request, workflow, job.owner)
         run_id = RUN_ID.format(job_id)
         await self._change(job_id, dag_run_id=run_id, fingerprint=fingerprint)
         try:
@@ -267,8 +271,3 @@ def require_label(label: str | None) -> None:
     if label is not None and (len(label) > LABEL_LENGTH or not label.isprintable()):
         allowed = f"text of at most {LABEL_LENGTH} printable characters"
         raise BadRequest([Problem("runId", label, allowed, "it has others, or is too long")])
-
-
-def until(seconds: float) -> datetime:
-    """Give the moment in so many seconds."""
-    return now() + timedelta(seconds=seconds)

@@ -12,15 +12,16 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from access.rights import visible_owners
 from esap_batch.errors import MISSING, Problem
 from esap_batch.flat_steering import PARAMETERS
 from esap_batch.parameters import typed
+from esap_batch.text import is_printable
 from portal.core import external, jobs, offers, steering
 from portal.core.addresses import public_base
 from portal.core.bodies import FORM_TYPES, JSON_TYPE, read_fields, require_media
-from portal.core.documents import is_printable, read_json, read_object
+from portal.core.documents import read_json, read_object
 from portal.core.jobs import JobView, Wanted
-from portal.core.owners import visible_owners
 from portal.core.phases import Phase
 from portal.core.refusals import BadRequest
 from portal.core.service import LABEL_LENGTH, Jobs, Order, require_label, workflow_for
@@ -245,7 +246,7 @@ async def _document(request: Request, job: JobView, mine: Jobs | None = None) ->
     if mine and job.phase.is_final and job.dag_run_id:
         from portal.results.listing import list_results
 
-        results = await list_results(job, mine)
+        results = await list_results(job)
     return job_document(job, job_address(request, job.id), results, public_base(request))
 
 

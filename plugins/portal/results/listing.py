@@ -11,17 +11,18 @@ from urllib.parse import quote
 from cachetools import TTLCache
 from starlette.concurrency import run_in_threadpool
 
+from esap_batch.housekeeping import REPORTS_FILE
+from esap_batch.products import scope_of
 from hooks.lake_outputs import LakeFile
 from portal.core.refusals import NotFound
 from portal.results.files import lake, mime_type
-from portal.results.reports import KEPT, kept_reports
+from portal.results.reports import kept_reports
 from portal.results.run import CLAIM, Run, read_run
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from portal.core.jobs import JobView
-    from portal.core.service import Jobs
 
 PREFIX = "/batch/jobs"
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
@@ -62,12 +63,11 @@ class Result:
     kind: str = "product"
 
 
-async def list_results(job: JobView, jobs: Jobs) -> list[Result]:
+async def list_results(job: JobView) -> list[Result]:
     """List what there is of a job now; BackendUnavailable when the lake does not answer.
 
-    `jobs` are the caller's: whoever may see the job may fetch its results.
+    Whoever may see the job may fetch its results: the request itself limits the rows that are read.
     """
-    del jobs  # the rows that are read are limited to the caller's by the request itself
     if not job.dag_run_id:
         return []
     run = await run_in_threadpool(read_run, job)
@@ -102,7 +102,7 @@ def datasets_of(job: JobView, run: Run) -> list[str]:
     steering = run.steering
     if run.given(CLAIM) is not None or steering is None:
         return []
-    return lake().published_by(steering["product_lfn"].split("/")[2], job.run_key)
+    return lake().published_by(scope_of(steering["product_lfn"]), job.run_key)
 
 
 def names_of(files: Sequence[LakeFile]) -> dict[str, LakeFile]:
@@ -157,7 +157,7 @@ def _papers(job: JobView, run: Run, files: Sequence[LakeFile]) -> Iterable[Resul
 def _reports(job: JobView, there: Stored) -> Iterable[Result]:
     for task, size in there.reports.items():
         path = href(job, "reports", task)
-        yield Result(f"reports.{task}", f"{task}.{KEPT}", path, size, JSON_TYPE, kind="reports")
+        yield Result(f"reports.{task}", f"{task}.{REPORTS_FILE}", path, size, JSON_TYPE, kind="reports")
 
 
 def _logs(job: JobView, run: Run) -> Iterable[Result]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from esap_batch.facilities import load_facilities
+from esap_batch.housekeeping import REPORTS_FILE
 from esap_batch.products import work_lfn
 from hooks.settings import config_dir
 from hooks.storage_element import StorageElement, is_served
@@ -15,8 +16,6 @@ from portal.results.files import lake
 if TYPE_CHECKING:
     from portal.results.run import Run, Submission
 
-KEPT = "reports.json"  # as operators.reports writes it
-
 
 def report_places(run: Run) -> dict[str, str]:
     """Give the PFN of the kept reports of each task that has submitted jobs, by task id."""
@@ -24,7 +23,7 @@ def report_places(run: Run) -> dict[str, str]:
     by_rse: dict[str, dict[str, Submission]] = {}
     for one in run.submissions:
         if rse := storage_of.get(one.facility):
-            by_rse.setdefault(rse, {})[f"{work_lfn(one.group)}/{KEPT}"] = one
+            by_rse.setdefault(rse, {})[f"{work_lfn(one.group)}/{REPORTS_FILE}"] = one
     found: dict[str, str] = {}
     for rse, steps in by_rse.items():
         pfns = lake().lake.pfns(rse, list(steps))

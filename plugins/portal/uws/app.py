@@ -388,7 +388,7 @@ def _single(asked: dict[str, list[str]], name: str) -> str | None:
 async def _results(call: Call, job: JobView) -> list[Result]:
     if job.is_external:
         return _of_worker(job)
-    return await list_results(job, call.jobs) if job.phase in WITH_RESULTS and job.dag_run_id else []
+    return await list_results(job) if job.phase in WITH_RESULTS and job.dag_run_id else []
 
 
 def _of_worker(job: JobView) -> list[Result]:

@@ -21,8 +21,7 @@ CAMPAIGN = {**STEERING, "product_lfn": "/ctao/dl3/reprocessed/x"}
 def listed(monkeypatch: pytest.MonkeyPatch) -> Any:
     def results(of: JobView, run: Run) -> list[Result]:
         monkeypatch.setattr(listing, "read_run", lambda _job: run)
-        nobody: Any = None
-        return asyncio.run(list_results(of, nobody))
+        return asyncio.run(list_results(of))
 
     return results
 
