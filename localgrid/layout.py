@@ -27,6 +27,8 @@ USERS = {  # of the issuer, with their groups there
     "bob": ("ctao/users", "ctao/pi-crab"),
     "carol": ("esap/admins",),
     "dave": ("km3net/users",),
+    "frank": ("fair/users",),
+    "sofia": ("ska/users",),
 }
 
 

@@ -14,14 +14,17 @@ from localgrid.layout import HOST, PROJECT, Layout, write_private, write_private
 
 VO = "ctao"
 USERS = {"alice": "ctao_user", "bob": "ctao_user", "carol": "ctao_admin", "pilot": "ctao_pilot"}
-KM3NET = "km3net"
-KM3NET_USERS = {"dave": "km3net_user"}
-MEMBERS = {VO: USERS, KM3NET: KM3NET_USERS}
+MEMBERS = {
+    VO: USERS,
+    "km3net": {"dave": "km3net_user"},
+    "escape": {"frank": "escape_user", "sofia": "escape_user"},
+}
 PROPERTIES = {
     "ctao_user": ["NormalUser"],
     "ctao_admin": ["NormalUser", "JobAdministrator"],
     "ctao_pilot": ["GenericPilot"],
     "km3net_user": ["NormalUser"],
+    "escape_user": ["NormalUser"],
 }
 JOB_TYPES = [
     *("User", "Test", "Hospital", "MCSimulation", "DL0_Reprocessing", "Merging"),
@@ -228,7 +231,7 @@ def renew_credentials(layout: Layout) -> None:
 
 
 def create_software_area(layout: Layout) -> None:
-    """The software area of both VOs at both sites: NAME/VERSION/bin with the payload programs."""
+    """The software area of all VOs at both sites: NAME/VERSION/bin with the payload programs."""
     programs = {
         "esap-fits/0.1.0": PROJECT / ".envs" / "fits" / "bin",
         "esap-corsika/0.1.0": PROJECT / "payloads" / "corsika" / "bin",

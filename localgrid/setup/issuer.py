@@ -21,7 +21,14 @@ DEFAULT_TOKEN_S = 3600
 REFRESH_TOKEN_S = 30 * 86400
 CODE, REFRESH, CLIENT = "authorization_code", "refresh_token", "client_credentials"
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
-FULL_NAMES = {"alice": "Alice Archer", "bob": "Bob Baker", "carol": "Carol Cooper", "dave": "Dave Draper"}
+FULL_NAMES = {
+    "alice": "Alice Archer",
+    "bob": "Bob Baker",
+    "carol": "Carol Cooper",
+    "dave": "Dave Draper",
+    "frank": "Frank Fischer",
+    "sofia": "Sofia Silva",
+}
 PROGRAM = PROJECT / "localgrid" / "programs" / "issuer" / "server.mjs"
 
 
