@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 GROUP_LENGTH = 32  # DIRAC's JobGroup column
 BATCH_SCHEMA = 1
+RECENT_S = 3600  # what `Load` takes for recent
 _NAME = re.compile(r"^(?P<group>.+)-(?P<index>\d{5})-(?P<attempt>\d{2})$")
 
 
@@ -148,6 +149,37 @@ class Attempt:
         return self.index, self.attempt
 
 
+@dataclass(frozen=True)
+class Load:
+    """What a place has to do now, as far as the back end shows it to this identity: numbers of jobs.
+
+    Of those that `ended_recently`, in the last `RECENT_S` seconds, `failed_recently` have failed or got lost;
+    cancelled ones are in neither.
+    """
+
+    queued: int = 0
+    running: int = 0
+    failed_recently: int = 0
+    ended_recently: int = 0
+
+    @property
+    def active(self) -> int:
+        """Jobs that wait or run."""
+        return self.queued + self.running
+
+    @property
+    def failure_rate(self) -> float:
+        """Share of the jobs that have ended recently which failed, 0 to 1; 0 when none has ended."""
+        return self.failed_recently / self.ended_recently if self.ended_recently else 0.0
+
+    @classmethod
+    def of(cls, active: Mapping[JobState, int], recent: Mapping[JobState, int]) -> Load:
+        """Sum up the jobs that are there now, and those that have ended recently, by their state."""
+        failed = recent.get(JobState.FAILED, 0) + recent.get(JobState.LOST, 0)
+        ended = failed + recent.get(JobState.DONE, 0)
+        return cls(active.get(JobState.QUEUED, 0), active.get(JobState.RUNNING, 0), failed, ended)
+
+
 class JobBackend(Protocol):
     """A workload management system (DIRAC, SLURM, ...), reached with one identity.
 
@@ -171,6 +203,9 @@ class JobBackend(Protocol):
 
     def clean_up(self, group: str) -> None:
         """Free what the batch holds at the back end (sandboxes)."""
+
+    def load(self, site: str) -> Load:
+        """Tell what a place (`Facility.site`) has to do, in one or two calls however many jobs there are."""
 
 
 def same_inputs(some: Iterable[InputFile], others: Iterable[InputFile]) -> bool:

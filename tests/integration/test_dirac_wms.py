@@ -135,6 +135,23 @@ def test_cancel_kills_what_runs_and_what_waits(alice: DiracWms, wait_for: Any) -
     assert alice.cancel(batch.group) == 0
 
 
+def test_the_load_of_a_site_is_what_the_user_has_there(grid: Grid, alice: DiracWms) -> None:
+    batch, before = a_batch(5), alice.load(PARKING)
+    alice.submit(batch, firsts(5))
+    counter = CallCounter()
+    assert wms(grid, per_call_policies=[counter.policy]).load(PARKING).queued == before.queued + 5
+    assert counter.calls == 2
+    alice.cancel(batch.group)
+    assert alice.load(PARKING).active == before.active
+
+
+def test_what_has_failed_recently_is_part_of_the_load(alice: DiracWms, wait_for: Any) -> None:
+    batch, before = a_batch(2, LAPALMA, behaviour="always_fail"), alice.load(LAPALMA)
+    alice.submit(batch, firsts(2))
+    wait_for(lambda: alice.counts([batch.group])[batch.group][JobState.FAILED] == 2)
+    assert alice.load(LAPALMA).failed_recently >= before.failed_recently + 2
+
+
 def test_another_user_sees_and_kills_nothing(grid: Grid, alice: DiracWms) -> None:
     batch = a_batch(3)
     alice.submit(batch, firsts(3))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from esap_batch.jobs import Attempt, Batch, JobSpec, JobState, OutputSpec
+from esap_batch.jobs import Attempt, Batch, JobSpec, JobState, Load, OutputSpec
 from esap_batch.products import Claim, ProductFile, generation_of
 from hooks.broker import Broker
 from hooks.rucio_lake import RucioLake
@@ -45,6 +45,7 @@ class FakeBackend:
         self.known: dict[str, list[Attempt]] = {}
         self.batches: list[Batch] = []
         self.written: dict[str, Json] = {}
+        self.loads: dict[str, Load | Exception] = {}
 
     def submit(self, batch: Batch, attempts: Mapping[int, int]) -> list[Attempt]:
         told = ",".join(f"{i}:{n}" for i, n in sorted(attempts.items()))
@@ -75,6 +76,13 @@ class FakeBackend:
 
     def clean_up(self, group: str) -> None:
         self.events.append(f"clean_up {group}")
+
+    def load(self, site: str) -> Load:
+        self.events.append(f"load {site}")
+        found = self.loads.get(site, Load())
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def replace(self, group: str, old: Attempt, state: JobState) -> None:
         one = self.known[group]

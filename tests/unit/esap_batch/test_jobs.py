@@ -13,6 +13,7 @@ from esap_batch.jobs import (
     JobSpec,
     JobState,
     Limits,
+    Load,
     OutputSpec,
     group_name,
     job_name,
@@ -79,3 +80,22 @@ def test_inputs_are_the_same_wherever_they_lie() -> None:
     assert same_inputs([one], [InputFile("b", "/ctao/esap/a", 1, "0000000A", "file:///there")])
     assert not same_inputs([one], [InputFile("a", "/ctao/esap/a", 1, "0000000b", "file:///here")])
     assert not same_inputs([one], [])
+
+
+def test_the_load_of_a_place_counts_what_is_there_and_what_has_failed() -> None:
+    active = {JobState.QUEUED: 3, JobState.RUNNING: 2}
+    recent = {
+        JobState.DONE: 5,
+        JobState.FAILED: 2,
+        JobState.LOST: 1,
+        JobState.CANCELLED: 9,
+        JobState.QUEUED: 3,
+    }
+    load = Load.of(active, recent)
+    assert load == Load(queued=3, running=2, failed_recently=3, ended_recently=8)
+    assert (load.active, load.failure_rate) == (5, 0.375)
+
+
+def test_where_nothing_has_ended_nothing_has_failed() -> None:
+    assert Load.of({}, {}) == Load()
+    assert Load().failure_rate == 0
