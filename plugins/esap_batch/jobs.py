@@ -67,11 +67,12 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one job may use: wall clock in seconds, memory and scratch disk in MB."""
+    """What one job may use: wall clock in seconds, memory and scratch disk in MB, processor cores."""
 
     wall_time_s: int = 3600
     memory_mb: int = 2000
     disk_mb: int = 2000
+    cores: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Batch:
     """All jobs of one task of one run.
 
     `runtime` says how payloads start (facility's choice), `software` what they need, `site` where (back
-    end's name of the place), `job_type` the back end's accounting class.
+    end's name of the place), `job_type` the back end's accounting class. `transfer` limits the runner's
+    moves of files: `max_mb_per_s`, of each job; without it there is no limit.
     """
 
     group: str
@@ -101,6 +103,7 @@ class Batch:
     software: tuple[Mapping[str, str], ...] = ()
     site: str = ""
     job_type: str = "User"
+    transfer: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Give the JSON document that the runner reads (`batch.json` in the input sandbox)."""

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esap_batch.jobs import RECENT_S, Attempt, Batch, JobState, Load, job_name, parse_job_name
+from esap_batch.jobs import RECENT_S, Attempt, Batch, JobState, Limits, Load, job_name, parse_job_name
 from esap_batch.retries import duplicates
 from hooks.broker import BROKER_CONNECTION, Broker, LoginNeeded, Token, dirac_system
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
@@ -78,7 +78,7 @@ def _kind_of(status: int) -> type[BackendUnavailable | BackendRefused]:
     return RefusedForGood if status in NO_RIGHTS else BackendRefused
 
 
-def jdl(batch: Batch, index: int, attempt: int, wall_time_s: int, sandbox: str) -> str:
+def jdl(batch: Batch, index: int, attempt: int, limits: Limits, sandbox: str) -> str:
     """Write the JDL of one job; ValueError for a value that JDL cannot carry."""
     strings = {
         "JobName": job_name(batch.group, index, attempt),
@@ -96,7 +96,8 @@ def jdl(batch: Batch, index: int, attempt: int, wall_time_s: int, sandbox: str) 
             raise ValueError(f"JDL value {value!r}: allowed are letters, digits and _./:@+=,|- and blanks")
     lines = [f'{k} = "{v}";' for k, v in strings.items()]
     lines += [f"{k} = {{{', '.join(json.dumps(v) for v in values)}}};" for k, values in lists.items()]
-    return "\n".join([*lines, f"CPUTime = {wall_time_s + OVERHEAD_S};"])
+    lines += [f"NumberOfProcessors = {limits.cores};"] if limits.cores > 1 else []
+    return "\n".join([*lines, f"CPUTime = {limits.wall_time_s + OVERHEAD_S};"])
 
 
 @dataclass(frozen=True)
@@ -265,8 +266,8 @@ class DiracWms:
 
     def _post(self, batch: Batch, missing: Sequence[tuple[int, int]]) -> None:
         sandbox = self._upload_sandbox(batch)
-        walls = {job.index: job.limits.wall_time_s for job in batch.jobs}
-        jdls = [jdl(batch, index, attempt, walls[index], sandbox) for index, attempt in missing]
+        limits = {job.index: job.limits for job in batch.jobs}
+        jdls = [jdl(batch, index, attempt, limits[index], sandbox) for index, attempt in missing]
         chunks = [jdls[n : n + JOBS_PER_POST] for n in range(0, len(jdls), JOBS_PER_POST)]
         client = self._client
         with self._asking(), ThreadPoolExecutor(POSTS_IN_FLIGHT) as pool:

@@ -92,7 +92,7 @@ def test_a_second_submission_under_one_name_is_killed(alice: DiracWms) -> None:
     batch = a_batch(2)
     alice.submit(batch, firsts(2))
     sandbox = alice._upload_sandbox(batch)
-    alice._client.jobs.submit_jdl_jobs([jdl(batch, 0, 1, 60, sandbox)])
+    alice._client.jobs.submit_jdl_jobs([jdl(batch, 0, 1, Limits(60), sandbox)])
     assert [a.index for a in alice.submit(batch, firsts(2))] == [0, 1]
     states = Counter((a.index, a.state) for a in alice.attempts(batch.group))
     assert states == {(0, JobState.QUEUED): 1, (0, JobState.CANCELLED): 1, (1, JobState.QUEUED): 1}

@@ -66,13 +66,19 @@ def test_a_journal_gives_the_batch_back() -> None:
     assert Batch.from_journal(json.loads(json.dumps(BATCH.journal()))) == BATCH
 
 
+def test_a_journal_from_before_cores_and_transfers_is_read() -> None:
+    journal = json.loads(json.dumps(BATCH.journal()))
+    del journal["transfer"], journal["jobs"][0]["limits"]["cores"]
+    assert Batch.from_journal(journal) == BATCH
+
+
 def test_a_journal_of_another_version_is_refused() -> None:
     with pytest.raises(ValueError, match="allowed 1"):
         Batch.from_journal({**BATCH.journal(), "schema": 2})
 
 
 def test_the_runner_is_not_told_where_it_runs() -> None:
-    assert set(BATCH.document()) == {"schema", "group", "runtime", "software", "jobs"}
+    assert set(BATCH.document()) == {"schema", "group", "runtime", "software", "jobs", "transfer"}
 
 
 def test_inputs_are_the_same_wherever_they_lie() -> None:

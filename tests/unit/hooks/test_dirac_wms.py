@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 
-from esap_batch.jobs import Batch, JobState
+from esap_batch.jobs import Batch, JobState, Limits
 from hooks import dirac_wms
 from hooks.broker import LoginNeeded, Token
 from hooks.dirac_wms import STATES, DiracSettings, DiracWms, Purse, jdl, state_of
@@ -33,19 +33,24 @@ def test_only_done_is_success() -> None:
 
 
 def test_a_jdl_names_the_job_uniquely_and_carries_no_command_line() -> None:
-    text = jdl(Batch("esap-abc", (), site="ESAP.LaPalma.local", job_type="Test"), 7, 2, 600, SANDBOX)
+    text = jdl(Batch("esap-abc", (), site="ESAP.LaPalma.local", job_type="Test"), 7, 2, Limits(600), SANDBOX)
     assert 'JobName = "esap-abc-00007-02";' in text
     assert 'JobGroup = "esap-abc";' in text
     assert 'Site = "ESAP.LaPalma.local";' in text
     assert 'Arguments = "--batch batch.json --index 7 --attempt 2";' in text
     assert f'InputSandbox = {{"{SANDBOX}"}};' in text
     assert "CPUTime = 1200;" in text  # the payload's limit and what the runner needs around it
+    assert "NumberOfProcessors" not in text
+
+
+def test_a_job_of_many_cores_asks_for_them() -> None:
+    assert "\nNumberOfProcessors = 4;" in jdl(Batch("g", ()), 0, 1, Limits(cores=4), SANDBOX)
 
 
 @pytest.mark.parametrize("site", ["a[b", "a;b", 'a"b', "a\nb", "a\\b"])
 def test_what_would_change_or_freeze_the_jdl_parser_is_refused(site: str) -> None:
     with pytest.raises(ValueError, match="JDL value"):
-        jdl(Batch("g", (), site=site), 0, 1, 60, SANDBOX)
+        jdl(Batch("g", (), site=site), 0, 1, Limits(60), SANDBOX)
 
 
 def test_a_user_without_credentials_is_refused_by_name(tmp_path: Path) -> None:
