@@ -1,4 +1,4 @@
-"""From basket and search to what the jobs of an analysis get: observations, each with its response."""
+"""From basket and search to what the jobs of an analysis get: observations, each with its response if any."""
 
 from __future__ import annotations
 
@@ -46,24 +46,33 @@ class Catalogue(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """How a selection is made. `refuses` says why the user may not read a project's data."""
+    """How a selection is made. `refuses` says why the user may not read a project's data.
+
+    With `needs_irf` each observation needs a response for `energies_tev`, at most `zenith_tolerance_deg` off.
+    """
 
     rules: tuple[InputRule, ...]
     refuses: Callable[[str], str]
     splitting: Splitting
-    zenith_tolerance_deg: float
-    energies_tev: tuple[float, float]
+    zenith_tolerance_deg: float = 0.0
+    energies_tev: tuple[float, float] = (0.0, 0.0)
+    needs_irf: bool = True
     fail_on_missing_irf: bool = True
     fail_on_unmatched: bool = False
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """An observation with where it comes from and the response that goes with it."""
+    """An observation with where it comes from and the response that goes with it, if it needs one."""
 
     source: str
     observation: Observation
-    irf: Irf
+    irf: Irf | None = None
+
+    @property
+    def files(self) -> tuple[InputFile, ...]:
+        """All files that belong to it, the response under a name of its own."""
+        return (*self.observation.files, *([named_irf(self.irf)] if self.irf else []))
 
 
 @dataclass(frozen=True)
@@ -77,15 +86,15 @@ class DataSelection:
     @property
     def inputs(self) -> list[InputFile]:
         """All files that the jobs read, each once, the responses under names of their own."""
-        files = [f for c in self.chosen for f in (*c.observation.files, named_irf(c.irf))]
+        files = [f for c in self.chosen for f in c.files]
         return sorted({f.lfn: f for f in files}.values(), key=lambda f: f.lfn)
 
     @property
     def digest(self) -> str:
         """Give SHA-256 of what decides the result: which files are analysed together, with which response."""
-        irfs = {c.observation.dataset: c.irf.file for c in self.chosen}
+        irfs = {c.observation.dataset: c.irf.file.adler32 for c in self.chosen if c.irf}
         deciding = [
-            [[p.obs_id, [[f.lfn, f.adler32] for f in p.files], irfs[p.dataset].adler32] for p in u.parts]
+            [[p.obs_id, [[f.lfn, f.adler32] for f in p.files], irfs.get(p.dataset)] for p in u.parts]
             for u in self.units
         ]
         return hashlib.sha256(canonical_json(deciding).encode()).hexdigest()
@@ -97,7 +106,7 @@ class DataSelection:
     def _volumes(self) -> Iterator[Observation]:
         for chosen in self.chosen:
             yield chosen.observation
-        irfs = {c.irf.dataset: c.irf for c in self.chosen}
+        irfs = {c.irf.dataset: c.irf for c in self.chosen if c.irf}
         for irf in irfs.values():
             yield Observation(0, irf.dataset, files=(irf.file,))
 
@@ -109,9 +118,9 @@ class DataSelection:
             "project": {str(m.get("project")) for m in metadata},
             "target": {str(m.get("target")) for m in metadata},
             "selected_obs_ids": {str(c.observation.obs_id) for c in self.chosen},
-            "selected_irfs": {c.irf.dataset for c in self.chosen},
+            "selected_irfs": {c.irf.dataset for c in self.chosen if c.irf},
         }
-        about: dict[str, Any] = {name: _text(values) for name, values in texts.items()}
+        about: dict[str, Any] = {name: _text(values) for name, values in texts.items() if values}
         counts = len(self.chosen), len(self.unmatched)
         return {**about, "selected_observations": counts[0], "selected_unmatched": counts[1]}
 
@@ -135,8 +144,8 @@ def named_irf(irf: Irf) -> InputFile:
 
 
 def _observation_document(chosen: Chosen) -> dict[str, Any]:
-    observation = chosen.observation
-    return {
+    observation, irf = chosen.observation, chosen.irf
+    document = {
         "source": chosen.source,
         "obs_id": observation.obs_id,
         "dataset": observation.dataset,
@@ -144,19 +153,20 @@ def _observation_document(chosen: Chosen) -> dict[str, Any]:
         "target": observation.metadata.get("target"),
         "start_time": observation.metadata.get("start_time"),
         "files": [f.lfn for f in observation.files],
-        "irf": chosen.irf.dataset,
-        "irf_zenith_distance_deg": round(chosen.irf.zenith_distance(observation.metadata), 6),
     }
+    if irf is None:
+        return document
+    distance = round(irf.zenith_distance(observation.metadata), 6)
+    return {**document, "irf": irf.dataset, "irf_zenith_distance_deg": distance}
 
 
-def _part(part: Observation, irf: Irf) -> dict[str, Any]:
+def _part(part: Observation, irf: Irf | None) -> dict[str, Any]:
+    lfns = [f.lfn for f in part.files]
+    document = {"obs_id": part.obs_id, "events": [f.name for f in part.files], "lfns": lfns}
+    if irf is None:
+        return document
     irf_file = named_irf(irf)
-    return {
-        "obs_id": part.obs_id,
-        "events": [f.name for f in part.files],
-        "irf": irf_file.name,
-        "lfns": [*(f.lfn for f in part.files), irf_file.lfn],
-    }
+    return {**document, "irf": irf_file.name, "lfns": [*lfns, irf_file.lfn]}
 
 
 def search_project(catalogue: Catalogue, rules: Sequence[InputRule], project: str) -> list[Entry]:
@@ -298,6 +308,9 @@ def _once(
 def _with_irf(
     observations: Sequence[tuple[str, Observation]], catalogue: Catalogue, policy: Policy
 ) -> tuple[list[Chosen], list[Unmatched]]:
+    if not policy.needs_irf:
+        bare = [Chosen(source, observation) for source, observation in observations]
+        return sorted(bare, key=lambda c: c.observation.obs_id), []
     irfs = published_irfs(catalogue) if observations else []
     chosen: list[Chosen] = []
     without: list[Unmatched] = []

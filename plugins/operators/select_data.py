@@ -68,7 +68,8 @@ class SelectData(BaseOperator):
 
     def _show(self, selection: DataSelection) -> None:
         for one in selection.chosen[:SHOWN]:
-            self.log.info("%s: %s with IRF %s", one.source, one.observation.dataset, one.irf.dataset)
+            response = f" with IRF {one.irf.dataset}" if one.irf else ""
+            self.log.info("%s: %s%s", one.source, one.observation.dataset, response)
         for unmatched in selection.unmatched[:SHOWN]:
             self.log.warning("not used: %s", unmatched)
         counts = len(selection.chosen), len(selection.units), len(selection.unmatched)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,17 @@ def test_what_cannot_be_grouped_is_named() -> None:
         )
 
 
+def test_jobs_are_filled_up_to_a_size_and_a_larger_file_is_a_job_of_its_own() -> None:
+    sizes = {1: 40, 2: 50, 3: 20, 4: 300, 5: 10}
+    some = [
+        replace(o, files=tuple(replace(f, size=sizes[o.obs_id]) for f in o.files))
+        for o in map(observation, sizes)
+    ]
+    units = divide(some, Splitting(Split.PER_SIZE, size=100))
+    assert layout(units) == [[1, 2], [3], [4], [5]]
+    assert [u.label for u in units] == ["files 1 to 2", "files 3 to 3", "files 4 to 4", "files 5 to 5"]
+
+
 @given(
     files=st.lists(st.integers(1, 5), min_size=1, max_size=8),
     how=st.sampled_from(list(Split)),
@@ -60,8 +72,8 @@ def test_what_cannot_be_grouped_is_named() -> None:
 )
 def test_every_file_is_in_exactly_one_job(files: list[int], how: Split, count: int) -> None:
     some = [observation(n, number, sb_id=n % 3) for n, number in enumerate(files)]
-    units = divide(some, Splitting(how, count, "sb_id"))
+    units = divide(some, Splitting(how, count, "sb_id", size=count))
     found = Counter(f.lfn for u in units for p in u.parts for f in p.files)
     assert found == Counter(f.lfn for o in some for f in o.files)
-    if how is Split.PER_FILES:
+    if how in (Split.PER_FILES, Split.PER_SIZE):  # every file is of one byte
         assert all(sum(len(p.files) for p in u.parts) <= count for u in units)

@@ -245,3 +245,20 @@ def test_it_says_what_a_facility_needs_and_what_the_product_is_about(lake: FakeC
         "selected_observations": 2,
         "selected_unmatched": 1,
     }
+
+
+def test_without_need_of_a_response_none_is_looked_for() -> None:
+    lake = FakeCatalogue()
+    name = lake.put(1)
+    selection = select(entries(name), lake, replace(POLICY, needs_irf=False))
+    assert [(c.observation.obs_id, c.irf) for c in selection.chosen] == [(1, None)]
+    assert [f.name for f in selection.inputs] == ["dl3_1.fits.gz"]
+    document = selection.document()
+    assert "irf" not in document["observations"][0]
+    (part,) = document["units"][0]["parts"]
+    assert part == {"obs_id": 1, "events": ["dl3_1.fits.gz"], "lfns": [f"{name}/dl3_1.fits.gz"]}
+    assert "selected_irfs" not in selection.about
+    assert selection.needs({f"{name}/dl3_1.fits.gz": ["CSCS-DISK"]})["input_rses"] == {"CSCS-DISK": 10}
+    lake.put_irf()
+    with_response = select(entries(name), lake, POLICY)
+    assert with_response.digest != selection.digest
