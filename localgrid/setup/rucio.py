@@ -12,7 +12,21 @@ from localgrid.layout import HOST, Layout, write_private, write_private_json
 from localgrid.setup import postgres
 
 RSES = {"LAPALMA-TAPE": "TAPE", "LAPALMA-DISK": "DISK", "CSCS-DISK": "DISK"}
-SCOPES = ("esap", "irf", "dl0", "dl1", "dl2", "dl3", "dl5", "sim", "quarantine", "hello", "acada", "km3net")
+SCOPES = (
+    "esap",
+    "irf",
+    "dl0",
+    "dl1",
+    "dl2",
+    "dl3",
+    "dl5",
+    "sim",
+    "quarantine",
+    "hello",
+    "acada",
+    "km3net",
+    "ska",
+)
 ROOT_USER, ESAP_USER = "rucio-root", "esap"
 ALL_OPERATIONS = {
     "lan": {"read": 1, "write": 1, "delete": 1},

@@ -1,0 +1,6 @@
+"""Payload of the HI cube analysis."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+CREATOR = f"esap-ska {__version__}"
