@@ -139,13 +139,18 @@ def _job_of(document: Mapping[str, Any]) -> JobSpec:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One submission of one job, as the back end knows it."""
+    """One submission of one job, as the back end knows it.
+
+    `detail` is what the back end says of it; `reason`, where that says why it failed, one of the reasons of
+    docs/runner.md.
+    """
 
     job_id: str
     index: int
     attempt: int
     state: JobState
     detail: str = ""
+    reason: str = ""
 
     @property
     def key(self) -> tuple[int, int]:

@@ -37,6 +37,8 @@ ACTIONS: Mapping[str, str] = {
     "OUTPUT_INVALID": "read the payload's log below",
     "OUTPUT_LOST": "the job ended well but its output is not on the storage element any more",
     "INPUT_CHANGED": "the job ended well but with other inputs; clear this task to submit it again",
+    "NODE_FAILED": "a worker node has failed; clear this task to submit the job again",
+    "PREEMPTED": "other work of the site went first; clear this task to submit the job again",
     "LOST": "the back end has lost the job; clear this task to submit it again",
 }
 
@@ -104,9 +106,15 @@ def duplicates(attempts: Iterable[Attempt]) -> list[Attempt]:
 
 
 def diagnose(attempt: Attempt, report: Mapping[str, Any] | None) -> Diagnosis:
-    """Say why a job failed, from the runner's report or, without one, from what the back end says."""
+    """Say why a job failed, from the runner's report or, without one, from what the back end says.
+
+    A job that was ended from outside knows only that; the back end may know why.
+    """
     if attempt.state is JobState.CANCELLED:
         return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, "CANCELLED", "it was killed.")
+    if attempt.reason and (report is None or report["reason"] in ("OK", "TERMINATED")):
+        message = f"the facility says: {attempt.detail}."
+        return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, attempt.reason, message)
     if report is None or report.get("reason") == "OK":
         message = f"no job report came back; the facility says: {attempt.detail or 'nothing'}."
         return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, "LOST", message)

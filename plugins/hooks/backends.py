@@ -9,12 +9,16 @@ from typing import Any, NotRequired, TypedDict
 from airflow.sdk import Connection
 from airflow.sdk.bases.hook import BaseHook
 
+from esap_batch.facilities import Facility, load_facilities
 from esap_batch.jobs import JobBackend
 from hooks.broker import Broker, dirac_system
 from hooks.dirac_wms import DiracSettings, DiracWms
-from hooks.settings import runner_path
+from hooks.settings import config_dir, runner_path
+from hooks.slurm_ssh import SlurmSsh
+from hooks.ssh_program import SshSettings
 
 QUEUE_ALLOWANCE_S = 3600.0
+SBATCH_OPTIONS = ("account", "qos", "constraint")
 
 
 class BackendRef(TypedDict):
@@ -24,6 +28,12 @@ class BackendRef(TypedDict):
     connection: str
     user: str
     owner: NotRequired[str]  # the user's name here; without it the same as there
+    facility: NotRequired[str]  # whose entry says more than the connection; for SLURM
+
+
+def facility_named(name: str) -> Facility:
+    """Look a facility up in config/facilities.yaml."""
+    return next(f for f in load_facilities(config_dir() / "facilities.yaml") if f.name == name)
 
 
 def open_backend(ref: BackendRef, *, closing: bool = False) -> JobBackend:
@@ -35,10 +45,20 @@ def backend_at(
     connection: Connection, ref: BackendRef, broker: Broker | None, *, closing: bool = False
 ) -> JobBackend:
     """Open the back end at a connection that has been looked up already."""
+    if ref["type"] == "slurm":
+        return _slurm(connection, ref)
     if ref["type"] != "dirac":
-        raise ValueError(f"facility type = {ref['type']!r}: allowed dirac")
+        raise ValueError(f"facility type = {ref['type']!r}: allowed dirac, slurm")
     settings = DiracSettings.of(connection, ref["user"], ref.get("owner", ""), broker)
     return DiracWms(replace(settings, closing=closing), runner_path())
+
+
+def _slurm(connection: Connection, ref: BackendRef) -> SlurmSsh:
+    facility = facility_named(ref["facility"])
+    owner = ref.get("owner", ref["user"])
+    options = {"account": facility.group} | {k: v for k, v in facility.slurm.items() if k in SBATCH_OPTIONS}
+    scratch = str(facility.slurm.get("scratch_env", ""))
+    return SlurmSsh(SshSettings.of(connection, owner), owner, runner_path(), options, scratch)
 
 
 async def backend_in_trigger(ref: BackendRef, *, closing: bool = False) -> tuple[JobBackend, float]:

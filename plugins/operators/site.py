@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.campaigns import campaign_of
-from esap_batch.facilities import Facility, load_facilities
+from esap_batch.facilities import Facility
 from esap_batch.identity import Identity, load_identities
 from esap_batch.jobs import Batch, InputFile, JobBackend, JobSpec, OutputSpec
 from esap_batch.manifest import Manifest
 from esap_batch.products import work_lfn
-from hooks.backends import BackendRef, open_backend, require_login
+from hooks.backends import BackendRef, facility_named, open_backend, require_login
 from hooks.broker import Broker
 from hooks.rucio_lake import RucioLake, dump
 from hooks.settings import LAKE_CONNECTION, config_dir
@@ -50,11 +50,6 @@ def identity_of(user: str | None) -> Identity:
     return identities.identity_from_groups(user, groups)
 
 
-def facility_named(name: str) -> Facility:
-    """Look a facility up in config/facilities.yaml."""
-    return next(f for f in load_facilities(config_dir() / "facilities.yaml") if f.name == name)
-
-
 @dataclass(frozen=True)
 class Site:
     """A facility as one user's run sees it."""
@@ -70,12 +65,13 @@ class Site:
 
     @property
     def backend_ref(self) -> BackendRef:
-        return {
+        ref: BackendRef = {
             "type": self.facility.type,
             "connection": self.facility.connection,
             "user": self.identity.dirac_user,
             "owner": self.identity.user,
         }
+        return {**ref, "facility": self.facility.name} if self.facility.type == "slurm" else ref
 
     @cached_property
     def backend(self) -> JobBackend:

@@ -20,7 +20,8 @@ from hooks.backends import (
 )
 from hooks.broker import BROKER_CONNECTION, Broker
 from hooks.dirac_wms import DiracWms
-from hooks.errors import BackendRefused
+from hooks.errors import BackendRefused, RefusedForGood
+from hooks.slurm_ssh import SlurmSsh
 
 REF: BackendRef = {"type": "dirac", "connection": "dirac_local", "user": "alice"}
 
@@ -66,8 +67,19 @@ def test_a_task_looks_the_connection_up_by_the_name_in_the_reference(
 
 
 def test_a_type_without_a_hook_is_refused_with_what_is_allowed() -> None:
-    with pytest.raises(ValueError, match="facility type = 'slurm': allowed dirac"):
-        backend_at(connection(), {**REF, "type": "slurm"}, None)
+    with pytest.raises(ValueError, match="facility type = 'reana': allowed dirac, slurm"):
+        backend_at(connection(), {**REF, "type": "reana"}, None)
+
+
+def test_a_slurm_site_is_reached_with_the_users_own_key(tmp_path: Path) -> None:
+    (tmp_path / "alice").write_text("key")
+    extra = {"host_key": "ssh-ed25519 AAAA", "keys_dir": str(tmp_path), "work_area": "work"}
+    ref: BackendRef = {**REF, "type": "slurm", "facility": "fair-slurm"}
+    backend = backend_at(connection(**extra), ref, None)
+    assert isinstance(backend, SlurmSsh)
+    assert backend.site.settings.key_file == tmp_path / "alice"
+    with pytest.raises(RefusedForGood, match="no SSH key of user 'bob' here"):
+        backend_at(connection(**extra), {**ref, "user": "bob", "owner": "bob"}, None)
 
 
 @pytest.mark.parametrize(("extra", "seconds"), [({}, 15.0), ({"poll_interval": "0.5"}, 0.5)])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from esap_batch.products import Claim
+from hooks.backends import facility_named
 from operators.ingest import IngestProduct
 from sensors.jobs import AwaitJobs
 from tests.unit.conftest import ACCEPTED, DATASET, PRODUCT, RUN, World, steering
@@ -117,7 +118,7 @@ def test_a_product_made_at_the_first_place_for_copies_gets_one_elsewhere(
 ) -> None:
     from operators import site
 
-    monkeypatch.setattr(site, "facility_named", lambda _name, find=site.facility_named: find("cscs"))
+    monkeypatch.setattr(site, "facility_named", lambda _name, find=facility_named: find("cscs"))
     task.execute(world.context())
     assert [e for e in world.events if e.startswith("add_rule")] == [
         "add_rule CSCS-DISK",

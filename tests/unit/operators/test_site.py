@@ -5,9 +5,10 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.identity import IdentityRefused
 from esap_batch.jobs import JobSpec, Limits, OutputSpec
+from hooks.backends import facility_named
 from hooks.broker import Broker
 from operators import site as site_module
-from operators.site import Site, facility_named, identity_of, owner_of, run_key
+from operators.site import Site, identity_of, owner_of, run_key
 from tests.unit.conftest import GROUP, RUN, World
 
 

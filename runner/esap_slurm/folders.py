@@ -1,0 +1,142 @@
+"""What a batch has on the disk of the site; see the package for its files."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import tempfile
+import time
+from typing import Any, Dict, Iterator, List
+
+from .commands import SiteError
+
+LOCK_TIMEOUT_S = 120.0
+REPORT, LOGS = "job-report.json", ("payload.log",)
+
+Json = Dict[str, Any]
+
+
+def read_json(path: str) -> Any:
+    """Read a JSON document; None when there is none."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return None
+
+
+def write_json(path: str, document: Any) -> None:
+    """Write a JSON document: it is there whole or not at all, also after a crash of the node."""
+    descriptor, part = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".part")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(document, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: str, wait_s: float) -> Iterator[bool]:
+    """Hold a lock file; gives False when somebody else still holds it after `wait_s`."""
+    deadline = time.monotonic() + wait_s
+    with open(path, "a", encoding="ascii") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+            time.sleep(0.05)
+        yield True
+
+
+class Order:
+    """One job array: what is written before it is submitted, and SLURM's id once it has one."""
+
+    def __init__(self, area: str, serial: int) -> None:
+        self.path = os.path.join(area, f"{serial:04d}.json")
+        self.serial = serial
+        self.document: Json = read_json(self.path)
+        self.slurm_id: str = read_json(self.id_path) or ""
+
+    @property
+    def id_path(self) -> str:
+        return self.path[: -len("json")] + "id"
+
+    @property
+    def jobs(self) -> List[List[int]]:
+        """Index and attempt of each task."""
+        return list(self.document["jobs"])
+
+    def drop(self) -> None:
+        """Give the order up. A job of it that comes to light later finds none, and ends."""
+        os.rename(self.path, self.path[: -len("json")] + "void")
+
+    def accepted(self, slurm_id: str) -> None:
+        write_json(self.id_path, slurm_id)
+        self.slurm_id = slurm_id
+
+
+class Area:
+    """The folder of one batch."""
+
+    def __init__(self, work_area: str, owner: str, group: str) -> None:
+        if not all(re.match(r"^[A-Za-z0-9][A-Za-z0-9._@-]*$", one) for one in (owner, group)):
+            message = f"owner = {owner!r}, group = {group!r}: allowed are letters, digits and ._@-"
+            raise SiteError("refused_for_good", message)
+        self.group = group
+        self.owner_folder = os.path.join(os.path.abspath(os.path.expanduser(work_area)), owner)
+        self.folder = os.path.join(self.owner_folder, group)
+
+    @property
+    def exists(self) -> bool:
+        return os.path.isdir(self.folder)
+
+    def path(self, *names: str) -> str:
+        return os.path.join(self.folder, *names)
+
+    def orders(self) -> List[Order]:
+        """Give all orders, the oldest first."""
+        names = os.listdir(self.folder) if self.exists else []
+        serials = sorted(int(name[:4]) for name in names if re.match(r"^\d{4}\.json$", name))
+        return [Order(self.folder, serial) for serial in serials]
+
+    def next_serial(self) -> int:
+        """Give the number of the next order: one that none has ever had."""
+        used = [int(name[:4]) for name in os.listdir(self.folder) if re.match(r"^\d{4}\.(json|void)$", name)]
+        return max(used, default=-1) + 1
+
+    def out(self, index: int, attempt: int) -> str:
+        """Name the folder of a job's report and logs."""
+        return self.path("jobs", f"{index:05d}-{attempt:02d}")
+
+    def lock(self, wait_s: float = LOCK_TIMEOUT_S) -> Any:
+        os.makedirs(self.folder, exist_ok=True)
+        return locked(self.path("lock"), wait_s)
+
+    def link(self, slurm_id: str) -> str:
+        """Name the link from SLURM's id to the batch."""
+        return os.path.join(self.owner_folder, "ids", slurm_id)
+
+
+def tail(path: str, size: int = 65536) -> str:
+    """Give the end of a text file."""
+    with open(path, "rb") as stream:
+        stream.seek(max(0, os.path.getsize(path) - size))
+        return stream.read().decode("utf-8", "replace")
+
+
+def list_folder(path: str) -> List[str]:
+    """List a folder that may not be there."""
+    try:
+        return sorted(os.listdir(path))
+    except FileNotFoundError:
+        return []

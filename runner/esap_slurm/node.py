@@ -1,0 +1,79 @@
+"""What runs on a worker node."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from .folders import LOGS, REPORT, Json, read_json, write_json
+
+DISK_LIMIT = 34  # as in the runner's table
+FULL = (errno.ENOSPC, errno.EDQUOT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALLED = 128
+
+
+def run(area: str, serial: int, task: int) -> int:
+    """Run one task of an order in a folder of its own; give the runner's exit code."""
+    path = os.path.join(area, f"{serial:04d}")
+    order, slurm_id = read_json(path + ".json"), read_json(path + ".id")
+    if order is None or slurm_id not in (None, os.environ["SLURM_ARRAY_JOB_ID"]):
+        print(f"order {serial} is not this array's: it was submitted twice, or given up", file=sys.stderr)
+        return 1
+    index, attempt = order["jobs"][task]
+    out = os.path.join(area, "jobs", f"{index:05d}-{attempt:02d}")
+    os.makedirs(out, exist_ok=True)
+    scratch = ""
+    try:
+        place = os.environ.get(order["scratch_env"] or "TMPDIR")
+        scratch = tempfile.mkdtemp(prefix="esap-", dir=place or out)
+        return run_in(scratch, order, index, attempt, out)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        write_json(os.path.join(out, REPORT), full_report(order, index, attempt, error))
+        return DISK_LIMIT
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run_in(scratch: str, order: Json, index: int, attempt: int, out: str) -> int:
+    """Run the runner, hand it what signals come, and bring back what it leaves."""
+    jobs = [job for job in order["batch"]["jobs"] if job["index"] == index]
+    write_json(os.path.join(scratch, "batch.json"), dict(order["batch"], jobs=jobs))
+    runner = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "esap_runner.py")
+    line = [sys.executable, runner, "--batch", "batch.json"]
+    line += ["--index", str(index), "--attempt", str(attempt)]
+    environment = dict(os.environ, ESAP_SITE=order["site"])
+    with open(os.path.join(out, "std.out"), "wb") as said, open(os.path.join(out, "std.err"), "wb") as errors:
+        runs = subprocess.Popen(line, cwd=scratch, stdout=said, stderr=errors, env=environment)
+        for number in SIGNALS:
+            signal.signal(number, lambda n, _frame: runs.send_signal(n))
+        code = runs.wait()
+    for name in (*LOGS, REPORT):
+        if os.path.isfile(os.path.join(scratch, name)):
+            shutil.copyfile(os.path.join(scratch, name), os.path.join(out, name + ".part"))
+            os.rename(os.path.join(out, name + ".part"), os.path.join(out, name))
+    return code if code >= 0 else SIGNALLED - code
+
+
+def full_report(order: Json, index: int, attempt: int, error: OSError) -> Json:
+    """Make the report of a job that the node had no room for."""
+    limits = next(job["limits"] for job in order["batch"]["jobs"] if job["index"] == index)
+    return {
+        "schema": 1,
+        "group": order["batch"]["group"],
+        "index": index,
+        "attempt": attempt,
+        "exit_code": DISK_LIMIT,
+        "reason": "DISK_LIMIT",
+        "message": f"the worker node's disk is full: {error}",
+        "payload_log_tail": "",
+        "limits": limits,
+        "inputs": [],
+        "outputs": [],
+        "validation": [],
+    }
