@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from esap_batch.facilities import AUTO, Facility, NoFacilityFits, Ranked, Requirements, match
+from esap_batch.facilities import AUTO, Facility, Requirements
+from esap_batch.jobs import Load
+from esap_batch.matching import NoFacilityFits, Ranked, match
 
 OVERHEAD_S = 60  # what checks, submission and publication take beside the jobs
 HOLDS_S = 3600  # for how long an offer can be accepted
@@ -58,7 +60,7 @@ class Offers:
     refused: Mapping[str, tuple[str, ...]]
 
 
-def offers(work: Work, facilities: Sequence[Facility], load: Mapping[str, int]) -> Offers:
+def offers(work: Work, facilities: Sequence[Facility], load: Mapping[str, Load]) -> Offers:
     """Ask all facilities; `load` has the jobs of this service that wait or run at each now.
 
     A facility that the request names comes first if it fits.
@@ -70,12 +72,14 @@ def offers(work: Work, facilities: Sequence[Facility], load: Mapping[str, int]) 
     except NoFacilityFits as none:
         return Offers((), none.rejected)
     ranked = sorted(found.ranked, key=lambda r: r.facility.name != preferred)
-    return Offers(tuple(_offer(work, r, load.get(r.facility.name, 0)) for r in ranked), found.rejected)
+    return Offers(
+        tuple(_offer(work, r, load.get(r.facility.name, Load()).active) for r in ranked), found.rejected
+    )
 
 
 def _offer(work: Work, ranked: Ranked, load: int) -> Offer:
     facility, wall = ranked.facility, work.needs.wall_time_s
-    slots = facility.limits.max_jobs
+    slots = facility.limits.capacity
     before, turns = load // slots, math.ceil((load + work.jobs) / slots)
     move, nowhere = _to_move(work, facility.storage_rse)
     return Offer(

@@ -30,7 +30,8 @@ class SelectFacility(BaseOperator):
         self.requirements = requirements
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from esap_batch.facilities import NoFacilityFits, load_facilities, match
+        from esap_batch.facilities import load_facilities
+        from esap_batch.matching import NoFacilityFits, match
         from hooks.settings import config_dir
 
         needs = self.requirements(self.steering, identity_of(owner_of(context)))

@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 
 from access.callers import serving
 from esap_batch.facilities import load_facilities
+from esap_batch.jobs import Load
 from esap_batch.offers import HOLDS_S, Offers, Work, offers
 from esap_batch.progress import PROGRESS
 from esap_batch.request import resolve
@@ -170,16 +171,16 @@ def read_offer(token: str, user: EsapUser) -> SignedOffer:
     return SignedOffer(ask, content["f"], content["s"], content["e"])
 
 
-def load_of_facilities(session: Session) -> dict[str, int]:
+def load_of_facilities(session: Session) -> dict[str, Load]:
     """Count the jobs of all runs that wait or run at each facility now, in one query."""
     chosen, told = aliased(XComModel), aliased(XComModel)
-    number = func.sum(
-        func.coalesce(cast(told.value["running"].as_string(), Integer), 0)
-        + func.coalesce(cast(told.value["queued"].as_string(), Integer), 0)
+    queued, running = (
+        func.sum(func.coalesce(cast(told.value[state].as_string(), Integer), 0))
+        for state in ("queued", "running")
     )
     facility = chosen.value["facility"].as_string()
     query = (
-        select(facility, number)
+        select(facility, queued, running)
         .select_from(TaskInstance)
         .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
         .join(
@@ -190,7 +191,7 @@ def load_of_facilities(session: Session) -> dict[str, int]:
         .where(chosen.key == "return_value", TaskInstance.state.in_(UNFINISHED), DagRun._state == "running")
         .group_by(facility)
     )
-    return {name: int(jobs) for name, jobs in session.execute(query) if name}
+    return {name: Load(int(q), int(r)) for name, q, r in session.execute(query) if name}
 
 
 def _offers(user: EsapUser, workflow: str, request: Mapping[str, Any], *, look_up: bool) -> Offers:

@@ -9,7 +9,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from access.callers import serving
-from esap_batch.facilities import Facility, NoFacilityFits, Requirements, load_facilities, match
+from esap_batch.facilities import Facility, Requirements, load_facilities
+from esap_batch.jobs import Load
+from esap_batch.matching import NoFacilityFits, match
 from hooks.settings import config_dir
 from portal.core.offers import load_of_facilities
 from portal.pages.web import Visitor
@@ -23,7 +25,7 @@ class Place:
     """A facility, how many jobs of this service wait or run there, and why it is not for the user, if so."""
 
     facility: Facility
-    load: int
+    load: Load
     reasons: tuple[str, ...]
 
 
@@ -36,11 +38,11 @@ async def facilities(visit: Visitor) -> Response:
         rejected = match(Requirements(visit.user.identity.experiments), known, load).rejected
     except NoFacilityFits as none:
         rejected = none.rejected
-    places = [Place(f, load.get(f.name, 0), tuple(rejected.get(f.name, ()))) for f in known]
+    places = [Place(f, load.get(f.name, Load()), tuple(rejected.get(f.name, ()))) for f in known]
     places.sort(key=lambda p: (bool(p.reasons), -p.facility.priority, p.facility.name))
     return visit.page("facilities.html", places=places)
 
 
-def _load() -> dict[str, int]:
+def _load() -> dict[str, Load]:
     with serving(None), transaction() as session:  # the jobs of all users count
         return load_of_facilities(session)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esap_batch.facilities import FacilityLimits, Requirements
+from esap_batch.jobs import Load
 from esap_batch.offers import OVERHEAD_S, Work, offers
 from tests.unit.esap_batch.test_facilities import facility
 
@@ -46,7 +47,7 @@ def test_the_data_that_must_move_counts_each_file_once() -> None:
 
 def test_jobs_that_are_there_are_waited_for() -> None:
     small = facility("small", limits=FacilityLimits(3600, 2000, 10_000, 4))
-    busy = offers(work(), [small], {"small": 9}).made[0]
+    busy = offers(work(), [small], {"small": Load(running=9)}).made[0]
     assert (busy.start_s, busy.duration_s) == (1200, 1200)  # 9 fill two turns and a bit of the third
 
 
@@ -69,6 +70,8 @@ def test_no_offer_at_all_has_the_reasons() -> None:
 def test_more_load_never_ends_earlier(jobs: int, load: int, slots: int) -> None:
     place = facility("f", limits=FacilityLimits(3600, 2000, 10_000, slots))
     needs = replace(NEEDS, n_jobs=min(jobs, slots))
-    free, busy = (offers(Work(needs, jobs), [place], {"f": n}).made[0] for n in (load, load + 1))
+    free, busy = (
+        offers(Work(needs, jobs), [place], {"f": Load(running=n)}).made[0] for n in (load, load + 1)
+    )
     assert busy.end_s >= free.end_s
     assert free.duration_s * slots >= jobs * needs.wall_time_s - free.start_s * slots

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from esap_batch.facilities import NoFacilityFits, load_facilities, match
+from esap_batch.facilities import load_facilities
 from esap_batch.identity import load_identities
 from esap_batch.jobs import InputFile
+from esap_batch.matching import NoFacilityFits, match
 from esap_batch.request import examine, resolve
 from esap_batch.use_cases import cta_concordia
 from esap_batch.workflows import load_workflow

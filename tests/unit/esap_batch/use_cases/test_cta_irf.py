@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esap_batch.facilities import NoFacilityFits, load_facilities, match
+from esap_batch.facilities import load_facilities
 from esap_batch.identity import load_identities
 from esap_batch.jobs import Batch, InputFile
+from esap_batch.matching import NoFacilityFits, match
 from esap_batch.request import resolve, validate
 from esap_batch.use_cases import cta_irf
 from esap_batch.workflows import load_workflow

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from esap_batch.facilities import load_facilities, match
+from esap_batch.facilities import load_facilities
 from esap_batch.identity import load_identities
 from esap_batch.jobs import InputFile
+from esap_batch.matching import match
 from esap_batch.partition import Split, Splitting
 from esap_batch.projects import load_projects
 from esap_batch.request import examine, resolve, settled

@@ -25,6 +25,7 @@ from access import users
 from access.refusals import not_authenticated
 from access.users import EsapUser
 from esap_batch.identity import load_identities
+from esap_batch.jobs import Load
 from hooks.settings import config_dir
 from portal.core import jobs, offers
 from portal.core.airflow_api import AirflowApi
@@ -53,7 +54,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setattr("airflow.utils.session.create_session", create_session)
     monkeypatch.setattr(jobs, "adopt_runs", lambda *_: None)  # is PostgreSQL's; see tests/e2e
-    monkeypatch.setattr(offers, "load_of_facilities", lambda _session: {"lapalma": 7})
+    monkeypatch.setattr(offers, "load_of_facilities", lambda _session: {"lapalma": Load(running=7)})
     yield engine
     engine.dispose()
 
