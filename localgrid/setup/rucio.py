@@ -26,6 +26,7 @@ SCOPES = (
     "acada",
     "km3net",
     "ska",
+    "fair",
 )
 ROOT_USER, ESAP_USER = "rucio-root", "esap"
 ALL_OPERATIONS = {
