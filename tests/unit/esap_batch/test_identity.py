@@ -27,7 +27,7 @@ def test_the_administrator_may_all() -> None:
     identity.require_workflow("one that comes later")
     assert identity.is_admin
     assert (identity.dirac_user, identity.dirac_group) == ("carol", "ctao_admin")
-    assert identity.experiments == {"ctao", "km3net"}
+    assert identity.experiments == {"ctao", "km3net", "fair", "ska"}
 
 
 def test_a_workflow_of_another_experiment_is_refused_with_the_groups_that_may() -> None:

@@ -61,7 +61,7 @@ def test_airflows_form_sends_every_field_and_null_for_empty_ones() -> None:
         ({"model_version": "prod9"}, 'model_version = "prod9": allowed prod5-v2.0, prod6-v1.1'),
         (
             {"facility": "moon"},
-            'facility = "moon": allowed auto, lapalma, cscs, cta-dirac, egi-dirac',
+            'facility = "moon": allowed auto, lapalma, cscs, fair-slurm, cta-dirac, egi-dirac',
         ),
         ({"site": ["LaPalma"]}, 'site = ["LaPalma"]: allowed LaPalma, Paranal'),
         (

@@ -79,7 +79,7 @@ def test_a_time_limit_that_is_given_counts_for_the_showers_alone() -> None:
     assert cta_concordia.summary_jobs(given, DIRECTORY, [])[0].limits.wall_time_s > 77
 
 
-def test_km3net_has_defaults_and_a_facility_of_its_own() -> None:
+def test_km3net_has_defaults_and_facilities_of_its_own() -> None:
     km3net = steering("km3net_concordia")
     assert km3net["request"]["GEOMETRY"] == "VOLUMEDET"
     assert km3net["request"]["ECUTS"] == [300, 300, 1000, 1000]
@@ -87,7 +87,7 @@ def test_km3net_has_defaults_and_a_facility_of_its_own() -> None:
     identity = load_identities(CONFIG / "identity.yaml").identity_of("dave")
     needs = cta_concordia.requirements(km3net, identity)
     found = match(needs, load_facilities(CONFIG / "facilities.yaml"), {})
-    assert [r.facility.name for r in found.ranked] == ["km3net-local"]
+    assert [r.facility.name for r in found.ranked] == ["km3net-local", "fair-slurm"]
 
 
 def test_every_run_needs_a_facility_that_starts_images() -> None:

@@ -77,9 +77,9 @@ def test_jobs_that_fit_nowhere_are_refused_with_the_nearest_miss() -> None:
         match(needs, FACILITIES, {})
 
 
-def test_km3net_has_a_facility_of_its_own() -> None:
+def test_km3nets_own_facility_comes_first() -> None:
     needs = hello_world.requirements(steering_of(), IDENTITIES.identity_of("dave"))
-    assert [r.facility.name for r in match(needs, FACILITIES, {}).ranked] == ["km3net-local"]
+    assert [r.facility.name for r in match(needs, FACILITIES, {}).ranked] == ["km3net-local", "fair-slurm"]
 
 
 def test_a_facility_of_another_experiment_is_refused() -> None:

@@ -30,7 +30,7 @@ def update(value: str = "ACCEPTED", **options: Any) -> dict[str, Any]:
 def test_offers_come_from_what_the_user_may_use(alice: TestClient, esap: Esap) -> None:
     found = asked(alice)
     assert (found["result"], found["name"]) == ("YES", "n")
-    assert [o["esap"]["facility"] for o in found["offers"]] == ["lapalma", "cscs"]
+    assert [o["esap"]["facility"] for o in found["offers"]] == ["lapalma", "cscs", "fair-slurm"]
     assert "7 of 2000 jobs are taken" in found["offers"][0]["esap"]["reasons"]
     assert {m["values"]["facility"] for m in found["messages"]} == {"km3net-local", "cta-dirac", "egi-dirac"}
     assert [o["esap"]["facility"] for o in asked(esap("dave"))["offers"]] == ["km3net-local"]
@@ -64,7 +64,7 @@ def test_accepting_makes_one_job_there(alice: TestClient, bob: TestClient, trigg
 def test_an_offer_holds_for_an_hour_and_what_was_accepted_stays(
     alice: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = asked(alice)["offers"]
+    first, second, _ = asked(alice)["offers"]
     alice.post(first["href"], json=update(start=False))
     later = sessions.now() + timedelta(seconds=3601)
     for module in (offers, sessions):
