@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from localgrid import services
-from localgrid.layout import Layout, default_home, write_private_json
-from localgrid.services import BY_NAME, SERVICES, Node, Service, Started, Step, UnhealthyError
-from localgrid.setup import airflow, diracx, issuer, rucio
+from localgrid.layout import HOST, Layout, default_home, write_private_json
+from localgrid.parts import Node, Service, Started, Step, UnhealthyError
+from localgrid.services import BY_NAME, SERVICES
+from localgrid.setup import airflow, diracx, issuer, rucio, slurm, ssh
 from localgrid.supervision import ProcessState, Supervisor
 
 HEALTH_TIMEOUT_S = 180.0
@@ -113,12 +114,13 @@ class Grid:
 
     def stop(self, *names: str) -> None:
         """Stop services, all of them when none is named."""
-        chosen = self._known(names or tuple(SERVICES))
-        with ThreadPoolExecutor(len(chosen)) as pool:
-            # PostgreSQL last: the others say goodbye to it.
-            list(pool.map(self.supervisor.stop, [name for name in chosen if name != "postgres"]))
-        if "postgres" in chosen:
-            self.supervisor.stop("postgres")
+        left = set(self._known(names or tuple(SERVICES)))
+        while left:
+            # First those that others wait for: they say goodbye to them.
+            now = [name for name in left if left.isdisjoint(SERVICES[name].outlives)]
+            with ThreadPoolExecutor(len(now)) as pool:
+                list(pool.map(self.supervisor.stop, now))
+            left.difference_update(now)
 
     def kill(self, name: str) -> None:
         """SIGKILL to every process of a service."""
@@ -224,6 +226,9 @@ class Grid:
     def _configure(self) -> None:
         try:
             rucio.create(self.layout)
+            if not slurm.missing():
+                slurm.create(self.layout, services.slots_per_site())
+                ssh.create(self.layout)
             airflow.create(self.layout)
             for service in SERVICES.values():
                 services.write_script(self.layout, service)
@@ -256,6 +261,7 @@ class Grid:
             "postgres": {"port": layout.ports["postgres"]},
             "storage": {rse: str(layout.storage(rse)) for rse in rucio.RSES},
             "sites": services.slots(),
+            "slurm": _slurm_document(layout),
             "airflow_home": str(layout.path("airflow")),
             "environment_file": str(layout.airflow_environment_file),
             "logs": str(layout.path("logs")),
@@ -349,3 +355,26 @@ class Grid:
         except psutil.Error:
             return total / 1e6
         return total / 1e6
+
+
+def _slurm_document(layout: Layout) -> dict[str, Any]:
+    """What tests need to know of the SLURM site; `missing` says why there is none."""
+    if words := slurm.missing_words():
+        return {"missing": words}
+    listeners = ("sshd", "slurmdbd", "slurmctld", *(f"slurm-{node}" for node in slurm.NODES))
+    return {
+        "missing": "",
+        "conf": str(slurm.configuration_file(layout)),
+        "cluster": slurm.CLUSTER,
+        "account": slurm.ACCOUNT,
+        "partitions": list(slurm.PARTITIONS),
+        "nodes": list(slurm.NODES),
+        "login": slurm.account_name(),
+        "host": HOST,
+        "port": layout.ports["sshd"],
+        "ports": {name: layout.ports[name] for name in listeners},
+        "host_key": ssh.host_key(layout),
+        "known_hosts": str(ssh.known_hosts(layout)),
+        "keys_dir": str(ssh.keys_directory(layout)),
+        "work_area": str(slurm.work_area(layout)),
+    }

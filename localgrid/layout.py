@@ -16,12 +16,16 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 HOME_VARIABLE = "ESAP_LOCALGRID_HOME"
+RUN_VARIABLE = "ESAP_LOCALGRID_RUN"  # names, in the environment of every process of a grid, grid and service
 HOST = "127.0.0.1"
 PORTS = range(
     20000, 32000
 )  # below Linux's ephemeral range: no outgoing connection takes one while we are down
 LONGEST_SOCKET_PATH = 100
-LISTENERS = ("postgres", "s3", "diracx", "rucio", "fts", "airflow-api", "issuer")
+LISTENERS = (
+    *("postgres", "s3", "diracx", "rucio", "fts", "airflow-api", "issuer"),
+    *("sshd", "slurmdbd", "slurmctld", "slurm-node1", "slurm-node2"),
+)
 USERS = {  # of the issuer, with their groups there
     "alice": ("ctao/users",),
     "bob": ("ctao/users", "ctao/pi-crab"),
@@ -93,6 +97,7 @@ def _new_secrets() -> dict[str, str]:
         "airflow_api_secret": secrets.token_urlsafe(48),
         "broker_task_key": secrets.token_urlsafe(48),
         "broker_vault_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "slurm_database_password": secrets.token_urlsafe(24),
         "issuer_cookie_key": secrets.token_urlsafe(32),
         "issuer_subject_key": secrets.token_urlsafe(32),
         "issuer_esap_secret": secrets.token_urlsafe(32),

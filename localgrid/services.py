@@ -7,71 +7,21 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import NamedTuple
 
-from localgrid.layout import HOST, PROJECT, Layout
+from localgrid import batch_services
+from localgrid.layout import HOST, PROJECT, RUN_VARIABLE, Layout
+from localgrid.parts import Health, Node, Service, Started, Step, UnhealthyError
 from localgrid.setup import airflow, diracx, issuer, postgres, rucio
 
 BEAT_AGE_S = 15.0
-RUN_VARIABLE = "ESAP_LOCALGRID_RUN"  # names, in the environment of every process of a grid, grid and service
 SITES = ("ESAP.LaPalma.local", "ESAP.CSCS.local")
-SLOTS_VARIABLE = "ESAP_LOCALGRID_SLOTS"  # jobs at the same time at each site
+SLOTS_VARIABLE = "ESAP_LOCALGRID_SLOTS"  # jobs at the same time at each site and node
 DEFAULT_SLOTS = 2
-
-
-class Started(NamedTuple):
-    """The process of a service: its id and its start (s since 1970, rounded down)."""
-
-    pid: int
-    time: float
-
-
-class UnhealthyError(Exception):
-    """A service runs and yet does not do its work; says why."""
-
-
-Health = Callable[[Layout, Started], None]
-
-
-@dataclass(frozen=True)
-class Node:
-    """Something that is there once its needs are there."""
-
-    name: str
-    needs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Step(Node):
-    """Work to be done once, or at each start; quick when there is nothing to do."""
-
-    action: Callable[[Layout], None] = lambda _: None
-
-
-@dataclass(frozen=True)
-class Service(Node):
-    """A process under supervisor.
-
-    `prepare` runs before it starts; `health` gets its process and raises `UnhealthyError`;
-    `steps` are the names of steps that belong to it and run each time it has been started.
-    """
-
-    command: Callable[[Layout], Sequence[str]] = lambda _: ()
-    environment: Callable[[Layout], Mapping[str, str]] = lambda _: {}
-    health: Health = lambda _, __: None
-    prepare: Callable[[Layout], None] = lambda _: None
-    stop_signal: str = "TERM"
-    stop_wait_s: int = 10
-    listener: str = ""
-    stand_in_for: str = ""
-    leaves_children: bool = False  # its children are no part of it and outlive it
-    steps: tuple[str, ...] = field(default=())
 
 
 def _get(path: str, layout: Layout, listener: str) -> bytes:
@@ -164,11 +114,6 @@ def _airflow_schema(layout: Layout) -> None:
         _run(layout, "airflow-schema", airflow.migrate_command(layout), airflow.environment(layout))
 
 
-def _prepare_site(layout: Layout) -> None:
-    diracx.create_software_area(layout)
-    diracx.exchange_key_file(layout)
-
-
 def _airflow_service(component: str, part: str, **more: object) -> Service:
     return Service(
         component,
@@ -186,8 +131,8 @@ def _s3_command(layout: Layout) -> Sequence[str]:
     return [layout.program("diracx", "moto_server"), "-H", HOST, "-p", str(layout.ports["s3"])]
 
 
-def slots() -> dict[str, int]:
-    """How many jobs each site runs at the same time.
+def slots_per_site() -> int:
+    """How many jobs each DIRAC site and each node of SLURM runs at the same time.
 
     Raises:
         RuntimeError: $ESAP_LOCALGRID_SLOTS is no positive whole number.
@@ -196,7 +141,12 @@ def slots() -> dict[str, int]:
     text = os.environ.get(SLOTS_VARIABLE, str(DEFAULT_SLOTS))
     if not text.isdecimal() or int(text) < 1:
         raise RuntimeError(f"localgrid: {SLOTS_VARIABLE} = {text!r}: allowed: a whole number from 1")
-    return dict.fromkeys(SITES, int(text))
+    return int(text)
+
+
+def slots() -> dict[str, int]:
+    """The slots by DIRAC site."""
+    return dict.fromkeys(SITES, slots_per_site())
 
 
 def _fts_command(layout: Layout) -> Sequence[str]:
@@ -213,6 +163,7 @@ NODES: tuple[Node, ...] = (
         prepare=postgres.create,
         stop_signal="INT",
         listener="postgres",
+        outlives=(*airflow.COMPONENTS, "rucio", "rucio-daemons"),
     ),
     Step("databases", ("postgres",), postgres.create_databases),
     Step("airflow-schema", ("databases",), _airflow_schema),
@@ -233,14 +184,15 @@ NODES: tuple[Node, ...] = (
         listener="diracx",
         steps=("diracx-credentials",),
     ),
+    Step("software-area", (), diracx.create_software_area),
     Step("diracx-credentials", ("diracx",), diracx.renew_credentials),
     Service(
         "site",
-        ("diracx",),
+        ("diracx", "software-area"),
         command=lambda layout: diracx.site_command(layout, slots()),
         environment=diracx.environment,
         health=_beats("site"),
-        prepare=_prepare_site,
+        prepare=diracx.exchange_key_file,
         stand_in_for="DIRAC's matcher, pilots and two sites",
         leaves_children=True,
     ),
@@ -278,6 +230,7 @@ NODES: tuple[Node, ...] = (
         listener="fts",
         stand_in_for="FTS and the tape robot",
     ),
+    *batch_services.NODES,
 )
 BY_NAME = {node.name: node for node in NODES}
 SERVICES = {node.name: node for node in NODES if isinstance(node, Service)}

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from localgrid.layout import Layout
-from localgrid.services import RUN_VARIABLE, SERVICES, Service, base_environment, tail
+from localgrid.layout import RUN_VARIABLE, Layout
+from localgrid.parts import Service
+from localgrid.services import SERVICES, base_environment, tail
 
 START_TIMEOUT_S = 20.0
 RUNNING_STATES = ("STARTING", "RUNNING", "STOPPING")
@@ -106,17 +107,20 @@ class Supervisor:
             return False
 
     def up(self) -> None:
-        """Start supervisord if it is not there.
+        """Start supervisord if it is not there, and let it know services that are new.
 
         Raises:
             RuntimeError: it does not come up; carries its log.
 
         """
-        if self.is_up():
-            return
-        self.end_strays()
         path = self.layout.path("supervisord.conf")
         path.write_text(configuration(self.layout))
+        if self.is_up():
+            ((added, _, _),) = self._rpc.reloadConfig()
+            for name in added:
+                self._rpc.addProcessGroup(name)
+            return
+        self.end_strays()
         program = self.layout.program("airflow", "supervisord")
         environment = base_environment(self.layout, "supervisord")
         done = subprocess.run(
@@ -183,6 +187,8 @@ class Supervisor:
         import psutil
 
         found = set(self._marked(f"{self.layout.home}:{name}"))
+        if sockets := SERVICES[name].sockets:
+            found.update(_listening_below(f"{self.layout.path(sockets)}/"))
         if leader := self.states()[name].pid:
             found.update(_group(leader))
         if not SERVICES[name].leaves_children:
@@ -198,6 +204,9 @@ class Supervisor:
         # Some programs overwrite the mark in their environment, but they stay in supervisord's session.
         if pid_file.exists():
             strays |= set(_orphaned_session(int(pid_file.read_text())))
+        for service in SERVICES.values():
+            if service.sockets:
+                strays |= set(_listening_below(f"{self.layout.path(service.sockets)}/"))
         kill_all(strays)
 
     def _marked(self, prefix: str) -> Iterator[int]:
@@ -220,6 +229,15 @@ def _group(leader: int) -> Iterator[int]:
         with contextlib.suppress(ProcessLookupError):
             if os.getpgid(pid) == leader:
                 yield pid
+
+
+def _listening_below(directory: str) -> Iterator[int]:
+    """The processes with a Unix socket whose path begins so."""
+    import psutil
+
+    for one in psutil.net_connections("unix"):
+        if one.pid and str(one.laddr).startswith(directory):
+            yield one.pid
 
 
 def _orphaned_session(leader: int) -> Iterator[int]:

@@ -6,7 +6,7 @@ import json
 import shlex
 
 from localgrid.layout import HOST, PROJECT, USERS, Layout, write_private, write_private_json
-from localgrid.setup import diracx, issuer, postgres, rucio
+from localgrid.setup import diracx, issuer, postgres, rucio, slurm, ssh
 
 PARALLELISM = 8
 COMPONENTS = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
@@ -89,7 +89,8 @@ def environment(layout: Layout) -> dict[str, str]:
 
 def connections(layout: Layout) -> dict[str, object]:
     """Airflow's connections to the grid's services."""
-    return {
+    site: dict[str, object] = {} if slurm.missing() else {"slurm_local": ssh.connection(layout)}
+    return site | {
         "dirac_local": {
             "conn_type": "diracx",
             "host": diracx.url(layout),

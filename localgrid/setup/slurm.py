@@ -1,0 +1,241 @@
+"""SLURM from Debian's packages: munge, controller and two nodes, all of them the current user's.
+
+Nodes are daemons on this machine that pretend CPUs and memory; jobs are real processes of the same user.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from localgrid.layout import HOST, Layout, write_private
+
+CLUSTER = "localgrid"
+ACCOUNT = "esap"
+NODES = ("node1", "node2")
+PARTITIONS = {"main": "1-00:00:00", "short": "00:05:00"}  # with the longest time of a job
+NODE_MEMORY_MB = 16_000
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+COMMAND_TIMEOUT_S = 5.0  # clients wait for minutes for a controller that is away
+LONGEST_HOME = 70  # the daemons' sockets lie some 35 characters below it, and a socket's path has 107 at most
+NAME_LIBRARY = "libnss_wrapper.so"
+PROGRAMS = {  # with Debian's package of each
+    "munged": "munge",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
+    "slurmdbd": "slurmdbd",
+    "mariadbd": "mariadb-server-core",
+    "mariadb": "mariadb-client-core",
+    "sshd": "openssh-server",
+    "ssh": "openssh-client",
+}
+LIBRARIES = {
+    NAME_LIBRARY: "libnss-wrapper",
+    "slurm-wlm/accounting_storage_mysql.so": "slurm-wlm-mysql-plugin",
+}
+
+
+def missing() -> tuple[str, ...]:
+    """Debian's packages that SLURM needs here and that are not installed."""
+    packages = {package for program, package in PROGRAMS.items() if not _program(program)}
+    packages |= {package for name, package in LIBRARIES.items() if not _library(name)}
+    return tuple(sorted(packages))
+
+
+def missing_words() -> str:
+    """A line that says why SLURM is left out; empty when it is not."""
+    packages = " ".join(missing())
+    how = "On Debian: sudo apt-get install --no-install-recommends"
+    return packages and f"SLURM is left out of the local grid. {how} {packages}"
+
+
+def _program(name: str) -> str:
+    return shutil.which(name, path=SYSTEM_PATH) or ""
+
+
+def _library(name: str) -> Path | None:
+    return next(Path("/usr/lib").glob(f"*-linux-gnu/{name}"), None)
+
+
+def account_name() -> str:
+    """The UNIX account that everything of the site runs as: the current one."""
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def directory(layout: Layout) -> Path:
+    """What belongs to the site."""
+    return layout.path("slurm")
+
+
+def configuration_file(layout: Layout) -> Path:
+    """Every daemon and client reads this one."""
+    return directory(layout) / "etc" / "slurm.conf"
+
+
+def work_area(layout: Layout) -> Path:
+    """Where the jobs' directories are: the site's shared file system."""
+    return directory(layout) / "work"
+
+
+def munge_socket(layout: Layout) -> Path:
+    """Where the site's own munge daemon listens."""
+    return layout.path("run", "munge.sock")
+
+
+def configuration(layout: Layout, cpus: int) -> str:
+    """The text of slurm.conf, for nodes of so many CPUs each."""
+    root, user = directory(layout), account_name()
+    lines = [
+        f"ClusterName={CLUSTER}",
+        f"SlurmctldHost=localhost({HOST})",
+        f"SlurmctldPort={layout.ports['slurmctld']}",
+        f"SlurmUser={user}",
+        f"SlurmdUser={user}",
+        # Daemons listen at the address of their host's name, which `environment` makes localhost.
+        "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
+        "AuthType=auth/munge",
+        f"AuthInfo=socket={munge_socket(layout)}",
+        "CredType=cred/munge",
+        f"StateSaveLocation={root / 'state'}",
+        f"SlurmdSpoolDir={root}/%n",
+        f"SlurmctldPidFile={layout.path('run', 'slurmctld.pid')}",
+        f"SlurmdPidFile={layout.path('run')}/slurmd-%n.pid",
+        f"TmpFS={layout.path('tmp')}",
+        "MailProg=/bin/true",
+        "MpiDefault=none",
+        "SwitchType=switch/none",
+        # No cgroups: they need rights that a container or an ordinary user has not.
+        "ProctrackType=proctrack/linuxproc",
+        "TaskPlugin=task/none",
+        "PropagateResourceLimits=NONE",
+        "JobAcctGatherType=jobacct_gather/linux",
+        "JobAcctGatherFrequency=task=2",
+        "JobAcctGatherParams=OverMemoryKill",
+        "SlurmdParameters=config_overrides",
+        "SlurmctldTimeout=30",
+        "SlurmdTimeout=20",
+        "ReturnToService=2",
+        "InactiveLimit=0",
+        "KillWait=5",
+        "WaitTime=0",
+        "BatchStartTimeout=60",
+        "MinJobAge=60",
+        "MaxArraySize=1001",
+        "JobRequeue=0",
+        "EnforcePartLimits=ALL",
+        "SchedulerType=sched/backfill",
+        "SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0,bf_interval=5",
+        "SelectType=select/cons_tres",
+        "SelectTypeParameters=CR_Core_Memory",
+        "DefMemPerCPU=500",
+        "AccountingStorageType=accounting_storage/slurmdbd",
+        f"AccountingStorageHost={HOST}",
+        f"AccountingStoragePort={layout.ports['slurmdbd']}",
+        f"AccountingStoragePass={munge_socket(layout)}",
+        "AccountingStorageEnforce=associations",
+        "AccountingStoreFlags=job_comment",
+    ]
+    lines += [
+        f"NodeName={node} NodeHostname=localhost NodeAddr={HOST} Port={layout.ports[f'slurm-{node}']} "
+        f"CPUs={cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1 "
+        f"RealMemory={NODE_MEMORY_MB} State=UNKNOWN"
+        for node in NODES
+    ]
+    default = next(iter(PARTITIONS))
+    lines += [
+        f"PartitionName={name} Nodes={','.join(NODES)} Default={'YES' if name == default else 'NO'} "
+        f"MaxTime={longest} DefaultTime={longest if name != default else '01:00:00'} State=UP"
+        for name, longest in PARTITIONS.items()
+    ]
+    return "\n".join([*lines, ""])
+
+
+def create(layout: Layout, cpus: int) -> None:
+    """Write the configuration and make the directories.
+
+    Raises:
+        RuntimeError: the state directory's path is too long for the daemons' sockets.
+
+    """
+    if len(str(layout.home)) > LONGEST_HOME:
+        raise RuntimeError(
+            f"localgrid: the state directory {layout.home} has too long a path for SLURM's sockets "
+            f"({len(str(layout.home))} > {LONGEST_HOME} characters). Choose a shorter one."
+        )
+    root = directory(layout)
+    for path in (root, root / "etc", root / "state", root / "home", work_area(layout)):
+        path.mkdir(exist_ok=True, mode=0o700)
+    configuration_file(layout).write_text(configuration(layout, cpus))
+    (root / "etc" / "cgroup.conf").write_text("IgnoreSystemd=yes\nConstrainCores=no\nConstrainRAMSpace=no\n")
+    key = layout.path("secrets", "munge.key")
+    if not key.exists():
+        write_private(key, secrets.token_hex(512))
+
+
+def environment(layout: Layout) -> Mapping[str, str]:
+    """What the daemons have: their configuration, and `localhost` for the name of this machine.
+
+    Machines whose own name resolves to nothing, or to a public address, are common.
+    """
+    return {
+        "SLURM_CONF": str(configuration_file(layout)),
+        "LD_PRELOAD": NAME_LIBRARY,
+        "NSS_WRAPPER_HOSTNAME": "localhost",
+    }
+
+
+def munge_command(layout: Layout) -> list[str]:
+    """The command line of munge's daemon."""
+    # --force: it wants its socket where everyone can reach it, which is what ours is not meant to be.
+    return [
+        *(_program("munged"), "--foreground", "--force", f"--key-file={layout.path('secrets', 'munge.key')}"),
+        *(f"--socket={munge_socket(layout)}", f"--pid-file={layout.path('run', 'munged.pid')}"),
+        *(f"--log-file={layout.log('munge')}", f"--seed-file={layout.path('run', 'munge.seed')}"),
+    ]
+
+
+def controller_command(layout: Layout) -> list[str]:
+    """The command line of the controller."""
+    return [_program("slurmctld"), "-D", "-f", str(configuration_file(layout))]
+
+
+def node_command(layout: Layout, node: str) -> list[str]:
+    """The command line of one node's daemon."""
+    return [_program("slurmd"), "-D", "-f", str(configuration_file(layout)), "-N", node]
+
+
+def ask(layout: Layout, *command: str) -> str:
+    """What a client of SLURM answers.
+
+    Raises:
+        RuntimeError: it fails or takes too long; carries its words.
+
+    """
+    variables = {
+        "PATH": SYSTEM_PATH,
+        "SLURM_CONF": str(configuration_file(layout)),
+        "SLURM_TIME_FORMAT": "%s",
+    }
+    try:
+        done = subprocess.run(
+            command,
+            env=variables,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{command[0]}: no answer within {COMMAND_TIMEOUT_S:.0f} s") from None
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())
+        raise RuntimeError(f"{command[0]}: {said or f'exit code {done.returncode}'}")
+    return done.stdout
