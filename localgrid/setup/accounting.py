@@ -13,8 +13,9 @@ from localgrid.setup import slurm
 DATABASE = "slurm_accounting"
 SETTINGS = (
     *("--skip-networking", "--skip-log-bin", "--skip-name-resolve", "--performance-schema=OFF"),
-    *("--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=900"),
-    *("--key-buffer-size=4M", "--aria-pagecache-buffer-size=4M", "--max-connections=20"),
+    *("--innodb-buffer-pool-size=16M", "--innodb-log-file-size=16M", "--innodb-log-buffer-size=2M"),
+    *("--key-buffer-size=1M", "--aria-pagecache-buffer-size=2M", "--query-cache-size=0"),
+    *("--max-connections=20", "--table-open-cache=100", "--innodb-lock-wait-timeout=900"),
     # What is confirmed outlives a killed server; it need not outlive a power cut.
     *("--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=OFF", "--sync-frm=OFF"),
     "--innodb-use-native-aio=OFF",  # containers often lack it

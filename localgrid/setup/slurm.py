@@ -128,6 +128,9 @@ def configuration(layout: Layout, cpus: int) -> str:
         "MinJobAge=60",
         "MaxArraySize=1001",
         "JobRequeue=0",
+        # With an epilog nodes tell the controller of each end, and it fills the place at once: 50 short jobs
+        # a second. Without, the place waits for the next look of the scheduler: 6 a second.
+        "Epilog=/bin/true",
         "EnforcePartLimits=ALL",
         "SchedulerType=sched/backfill",
         "SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0,bf_interval=5",
