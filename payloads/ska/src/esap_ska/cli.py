@@ -1,0 +1,112 @@
+"""Command line of the payload: `esap-ska --help` lists its programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from esap_fits.reading import PayloadError
+
+from . import CREATOR
+
+REFUSED = 3  # exit code for what the user or the workflow must change
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; the exit code says how it went."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except PayloadError as error:
+        print(f"esap-ska {options.command}: {error}", file=sys.stderr)
+        return REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="esap-ska", description=__doc__)
+    parser.add_argument("--version", action="version", version=CREATOR)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    cube = commands.add_parser("make-cube", help="a toy cube of a compact group; prints what is in it")
+    cube.add_argument("--config", type=Path, required=True)
+    cube.add_argument("--output", type=Path, required=True)
+    cube.set_defaults(run=_make_cube)
+
+    look = commands.add_parser("inspect", help="say what a cube is")
+    look.add_argument("--config", type=Path, required=True)
+    look.add_argument("--output", type=Path, required=True)
+    look.set_defaults(run=_inspect)
+
+    find = commands.add_parser("find", help="first step: find the cells with signal in one sub-cube")
+    find.add_argument("--config", type=Path, required=True)
+    find.add_argument("--subcube", type=int, required=True)
+    find.add_argument("--output", type=Path, required=True)
+    find.set_defaults(run=_find)
+
+    merge = commands.add_parser("merge", help="second step: maps, catalogue, mask and picture of all parts")
+    merge.add_argument("--config", type=Path, required=True)
+    merge.add_argument("--directory", type=Path, default=Path())
+    merge.add_argument("parts", type=Path, nargs="+")
+    merge.set_defaults(run=_merge)
+
+    flow = commands.add_parser("workflow", help="run a Snakemake workflow in this directory")
+    flow.add_argument("--config", type=Path, required=True)
+    flow.set_defaults(run=_workflow)
+
+    validate = commands.add_parser("validate", help="check a file of any kind; JSON on stdout")
+    validate.add_argument("file", type=Path)
+    validate.add_argument("--maps", type=Path, help="the moments that a catalogue belongs to")
+    validate.set_defaults(run=_validate)
+    return parser
+
+
+def _make_cube(options: argparse.Namespace) -> int:
+    from .toy import make_cube
+
+    print(json.dumps(make_cube(options.config, options.output)))
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from .merge import inspect
+
+    inspect(options.config, options.output)
+    return 0
+
+
+def _find(options: argparse.Namespace) -> int:
+    from .parts import find
+
+    find(options.config, options.subcube, options.output)
+    return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from .merge import merge
+
+    merge(options.config, options.parts, options.directory)
+    return 0
+
+
+def _workflow(options: argparse.Namespace) -> int:
+    from .workflow import run_workflow
+
+    return run_workflow(options.config)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from .checks import check
+
+    report = check(options.file, options.maps)
+    print(json.dumps(report.document(), indent=1))
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
