@@ -136,7 +136,7 @@ def _validate_summary(options: argparse.Namespace) -> int:
 
 def _say(report: Report) -> int:
     print(json.dumps(report.document(), indent=1))
-    return report.exit_code
+    return int(report.exit_code)
 
 
 if __name__ == "__main__":

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cramjam
 import uproot
 from esap_fits.reading import PayloadError
+from uproot.deserialization import DeserializationError
 
 # What uproot and its decompressors raise for content that is not as ROOT writes it.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, RuntimeError, AssertionError)
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, IndexError, EOFError, RuntimeError, AssertionError),
+    *(struct.error, zlib.error, lzma.LZMAError, DeserializationError, cramjam.DecompressionError),
+)
+MAGIC, HEADER, LONG_HEADER = (
+    b"root",
+    ">iii",
+    ">iiq",
+)  # version, begin and end; long ones since version 1000000
+LONG_FROM = 1_000_000
 TREE, HISTOGRAM = "TTree", "TH1"
 
 
 @contextmanager
 def open_root(path: Path) -> Iterator[Any]:
     """Open a ROOT file that is as long as its header says; ValueError or OSError when it is not."""
-    size = path.stat().st_size
+    size, told = path.stat().st_size, _told_size(path)
+    if size != told:
+        raise ValueError(f"it has {size} bytes, its header says {told}")
     with uproot.open(path) as file:
-        if file.file.fEND != size:
-            raise ValueError(f"it has {size} bytes, its header says {file.file.fEND}")
         yield file
+
+
+def _told_size(path: Path) -> int:
+    with path.open("rb") as stream:
+        magic, header = stream.read(len(MAGIC)), stream.read(struct.calcsize(LONG_HEADER))
+    if magic != MAGIC or len(header) < struct.calcsize(LONG_HEADER):
+        raise ValueError("it does not begin as a ROOT file does")
+    version, _, end = struct.unpack_from(HEADER, header)
+    return int(struct.unpack(LONG_HEADER, header)[2] if version >= LONG_FROM else end)
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float64]
 MIN_SIDE_BINS = 4
 BACKGROUND_DEGREE = 1
 
@@ -36,10 +36,12 @@ def find_peak(counts: Floats, edges: Floats, low: float, high: float) -> Peak:
     if not inside.any() or (~inside).sum() < MIN_SIDE_BINS:
         around = f"around {low:g} to {high:g} GeV"
         raise NoPeak(f"the histogram has too few bins {around}: it is from {edges[0]:g} to {edges[-1]:g} GeV")
+    if not np.isfinite(counts).all():
+        raise NoPeak("a bin is not finite")
     line = background(counts, edges, low, high)
     above = (counts - line)[inside]
     entries, total = float(above.sum()), float(counts[inside].sum())
-    if total <= 0 or entries <= 0:
+    if entries < 1:
         raise NoPeak(f"nothing is above the background from {low:g} to {high:g} GeV")
     mean = float((above * centres[inside]).sum() / entries)
     return Peak(mean, entries, entries / total**0.5)

@@ -41,7 +41,7 @@ CAMPAIGN_KEYS = {
 
 def read_campaign(document: Any, where: str) -> dict[str, Any]:
     """Read what holds for a whole campaign; PayloadError, also when it is for another version of this."""
-    campaign = complete(document, CAMPAIGN_KEYS, where)
+    campaign: dict[str, Any] = complete(document, CAMPAIGN_KEYS, where)
     if campaign["software_version"] != __version__:
         raise PayloadError(
             f"{where}: campaign {campaign['name']} is for esap-root {campaign['software_version']}, "

@@ -31,7 +31,8 @@ KEYS = {
 
 def read_expected(path: Path) -> dict[str, Any]:
     """Read what a file has to be about; PayloadError names what is wrong."""
-    return read_document(path, KEYS)
+    document: dict[str, Any] = read_document(path, KEYS)
+    return document
 
 
 def check_reduced(path: Path, expected: Mapping[str, Any]) -> Report:
@@ -140,4 +141,4 @@ def _unreadable(report: Report, allowed: str, error: BaseException) -> Report:
 
 def _note(report: Report, name: str, target: str, passed: bool, allowed: str, problem: str) -> bool:
     value = "as it should be" if passed else problem
-    return report.add(name, target, passed, value=value, allowed=allowed, message=problem)
+    return bool(report.add(name, target, passed, value=value, allowed=allowed, message=problem))
