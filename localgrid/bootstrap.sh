@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the project's environments: .venv (Airflow and development tools), .envs/diracx, .envs/rucio, .envs/fits, .envs/issuer.
-# Names of further ones may follow as arguments. Needs Python 3.11 and nothing else. Run it as often as you like: what is up to date is skipped.
+# As root also Debian's packages, see packages.sh. Names of further environments may follow as arguments. Needs Python 3.11 and nothing else. Run it as often as you like: what is up to date is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 PYTHONDONTWRITEBYTECODE=1
@@ -102,6 +102,11 @@ python2() { # Python 2.7 with uws-client, which a test runs if it is there: not 
     step "$dir (Debian)" "$start" "installed"
 }
 
+packages() { # Debian's, for SLURM and containers; the rest of the grid does without
+    local start; start=$(now)
+    step "Debian packages" "$start" "$(localgrid/packages.sh 2>"$LOGS/packages.log")"
+}
+
 BEGIN=$(now)
 PYTHON=$(find_python)
 UV=$(make_uv)
@@ -110,6 +115,7 @@ FITS=payloads/fits
 [ -f "$FITS/pyproject.toml" ] || FITS=""
 
 PIDS=()
+packages & PIDS+=($!)
 environment .venv "" requirements/airflow.txt & PIDS+=($!)
 environment .envs/diracx "" requirements/diracx.txt & PIDS+=($!)
 environment .envs/rucio "" requirements/rucio.txt requirements/rucio-policy.txt & PIDS+=($!)
