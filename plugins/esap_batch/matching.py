@@ -56,16 +56,16 @@ def match(
     needs: Requirements,
     facilities: Sequence[Facility],
     load: Mapping[str, Load],
-    unhealthy: Mapping[str, str] = _NOBODY,
+    unfit: Mapping[str, str] = _NOBODY,
 ) -> Match:
     """Choose among facilities.
 
     NoFacilityFits when none is left, or when the preferred one is unknown or does not fit.
 
     :param load: what each has to do now; nothing for one that is not named.
-    :param unhealthy: facilities that are out of order, and how that is known.
+    :param unfit: what else speaks against facilities, by their names, e.g. that one does not answer.
     """
-    misses = {f.name: tuple(_misses(needs, f, unhealthy.get(f.name, ""))) for f in facilities}
+    misses = {f.name: tuple(_misses(needs, f, unfit.get(f.name, ""))) for f in facilities}
     rejected = {name: tuple(m.reason for m in found) for name, found in misses.items() if found}
     fitting = [_ranked(needs, f, load.get(f.name, Load())) for f in facilities if not misses[f.name]]
     ranked = sorted(fitting, key=lambda r: (-r.score, r.facility.name))
@@ -83,11 +83,11 @@ def nearest_miss(misses: Mapping[str, Sequence[_Miss]]) -> str | None:
     return min(totals, key=lambda name: (totals[name], name), default=None)
 
 
-def _misses(needs: Requirements, facility: Facility, fault: str) -> Iterator[_Miss]:
+def _misses(needs: Requirements, facility: Facility, against: str) -> Iterator[_Miss]:
     if not facility.enabled:
         yield _Miss(f"is switched off: {facility.disabled_reason}", _OFF)
-    if fault:
-        yield _Miss(f"is out of order: {fault}", _SICK)
+    if against:
+        yield _Miss(against, _SICK)
     if facility.experiments.isdisjoint(needs.experiments):
         mine = ", ".join(sorted(needs.experiments)) or "no experiment"
         yield _Miss(f"is open to {', '.join(sorted(facility.experiments))}, the user is in {mine}", _FAR)

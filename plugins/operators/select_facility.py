@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from operators.site import identity_of, owner_of
+from hooks.broker import LoginNeeded
+from hooks.errors import BackendRefused, RefusedForGood
+from operators.site import Site, identity_of, owner_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from esap_batch.facilities import Facility
+    from esap_batch.identity import Identity
+    from esap_batch.jobs import Load
+    from esap_batch.matching import Match
+
 
 class SelectFacility(BaseOperator):
-    """Matches what the jobs need with what the facilities of config/facilities.yaml offer.
+    """Matches what the jobs need with what the facilities of config/facilities.yaml offer, and are doing now.
+
+    Left out is what the last check (`CheckFacility`) has found out of order, and what does not answer now. If
+    nothing else would fit, the silence of a facility is worth another try.
 
     :param steering: what `ValidateRequest` gives.
     :param requirements: the use case's function from steering and identity to `Requirements`.
@@ -30,18 +41,67 @@ class SelectFacility(BaseOperator):
         self.requirements = requirements
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from esap_batch.facilities import load_facilities
-        from esap_batch.matching import NoFacilityFits, match
-        from hooks.settings import config_dir
-
-        needs = self.requirements(self.steering, identity_of(owner_of(context)))
-        try:
-            found = match(needs, load_facilities(config_dir() / "facilities.yaml"), load={})
-        except NoFacilityFits as error:
-            raise AirflowFailException(str(error)) from None
+        found = self._match(identity_of(owner_of(context)))
         best = found.ranked[0]
         self.log.info("%s: %s", best.facility.title, "; ".join(best.reasons))
         for name, reasons in found.rejected.items():
             self.log.info("not %s: %s", name, "; ".join(reasons))
         rejected = {name: list(reasons) for name, reasons in found.rejected.items()}
         return {"facility": best.facility.name, "reasons": list(best.reasons), "rejected": rejected}
+
+    def _match(self, identity: Identity) -> Match:
+        from esap_batch.facilities import load_facilities
+        from esap_batch.health import faults
+        from esap_batch.matching import NoFacilityFits, match
+        from hooks import facility_health
+        from hooks.settings import config_dir
+
+        needs = self.requirements(self.steering, identity)
+        facilities, settings = (
+            load_facilities(config_dir() / "facilities.yaml"),
+            facility_health.check_settings(),
+        )
+        known = facility_health.remembered(f.name for f in facilities if f.enabled)
+        unhealthy = faults(known, time.time(), settings["trust_s"])
+        try:
+            fitting = [r.facility for r in match(needs, facilities, {}, unhealthy).ranked]
+        except NoFacilityFits as error:
+            raise AirflowFailException(str(error)) from None
+        asked = fitting[:1] if fitting[0].name == needs.preferred else fitting
+        load, silent = self._loads(asked, identity, settings["answer_s"])
+        try:
+            return match(needs, facilities, load, unhealthy | {name: _told(e) for name, e in silent.items()})
+        except NoFacilityFits as error:
+            if all(isinstance(e, RefusedForGood) for e in silent.values()):
+                raise AirflowFailException(str(error)) from None
+            raise AirflowException(f"{error}. Nothing is lost: the task is tried again.") from None
+
+    def _loads(
+        self, facilities: Sequence[Facility], identity: Identity, within_s: float
+    ) -> tuple[dict[str, Load], dict[str, Exception]]:
+        """Ask what the facilities are doing; gives that, and what came instead of an answer."""
+        from esap_batch.jobs import Load
+        from hooks.loads import ask_loads
+
+        load: dict[str, Load] = {}
+        silent: dict[str, Exception] = {}
+        places = {}
+        for one in facilities:
+            try:
+                places[one.name] = (Site(one, identity).backend, one.site)
+            except AirflowException as error:
+                silent[one.name] = error
+        for name, answer in ask_loads(places, within_s).items():
+            if isinstance(answer, Load):
+                load[name] = answer
+            elif isinstance(answer, LoginNeeded):  # submission will wait for the login
+                self.log.warning("%s does not tell what it is doing: %s", name, answer)
+            else:
+                silent[name] = answer
+        return load, silent
+
+
+def _told(error: Exception) -> str:
+    """Say why a facility is left out, without what an error advises for other tasks."""
+    word = "does not let the user in" if isinstance(error, BackendRefused) else "does not answer now"
+    return f"{word}: {str(error).split('. ', 1)[0]}"

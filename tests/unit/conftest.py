@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from esap_batch.health import Health
 from esap_batch.jobs import Attempt, Batch, JobSpec, JobState, Load, OutputSpec
 from esap_batch.products import Claim, ProductFile, generation_of
+from hooks import facility_health
 from hooks.broker import Broker
 from hooks.rucio_lake import RucioLake
 from hooks.storage_element import StorageElement, Stored, local_path
@@ -222,6 +224,7 @@ class World:
         self.storage = StorageElement()
         self.ti = FakeTaskInstance()
         self.opened: list[Json] = []
+        self.health: dict[str, Health] = {}
 
     def open_backend(self, ref: Json, *, closing: bool = False) -> FakeBackend:
         self.opened.append({**ref, "closing": True} if closing else ref)
@@ -353,6 +356,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.delenv("ESAP_CONFIG_DIR", raising=False)
     monkeypatch.setattr(site_module, "open_backend", made.open_backend)
     monkeypatch.setattr(Broker, "standing", lambda: None)
+    monkeypatch.setattr(
+        facility_health, "remember", lambda health: made.health.update({health.facility: health})
+    )
+    monkeypatch.setattr(
+        facility_health, "remembered", lambda names: [made.health[n] for n in names if n in made.health]
+    )
     monkeypatch.setattr(RucioLake, "from_connection", lambda _conn_id: made.lake)
     monkeypatch.setattr(StorageElement, "put", noted_put)
     monkeypatch.setattr(StorageElement, "move", noted_move)

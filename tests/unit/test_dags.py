@@ -16,7 +16,7 @@ from airflow.sdk import DAG, BaseOperator
 from esap_batch.workflows import request_schema
 
 PROJECT = Path(__file__).parents[2]
-SERVICE = {"housekeeping"}  # DAGs that are no use case
+SERVICE = {"facilities_check", "housekeeping"}  # DAGs that are no use case
 FILES = {path.stem: path for path in sorted((PROJECT / "dags").glob("*.py"))}
 ORDER = {
     "hello_world": [
@@ -84,6 +84,7 @@ HEAVY = {"rucio", "diracx", "astropy", "numpy", "pandas", "gammapy", "paramiko",
 PROBE = """
 import json, runpy, sys
 at_start = set(sys.modules)  # a package's own hook at the start of Python is not what a DAG file costs
+import airflow.providers.standard.operators.empty, airflow.sdk.bases.sensor  # for mapped tasks
 import airflow.providers.standard.operators.hitl
 import airflow.providers.standard.triggers.external_task
 import airflow.sdk, airflow.triggers.base
