@@ -33,7 +33,7 @@ class SubmitJobs(NeedsLogin):
     :param build: the use case's function from steering, directory and inputs to the jobs.
     :param product: what `ClaimProduct` gives, when the step's outputs are the product; without it they go
         to the batch's work area.
-    :param inputs: what `AwaitInputs`, or `AwaitJobs` of an earlier step, gives.
+    :param inputs: what `AwaitInputs`, or `AwaitJobs` of an earlier step, gives; or a list of these.
     :param selection: reference to the document that `SelectData` keeps; `build` finds its content in the
         steering file, as `selected`.
     :param container: what `SelectContainer` gives; the payloads then run in that image.
@@ -130,8 +130,11 @@ class SubmitJobs(NeedsLogin):
     def _inputs(self, site: Site) -> list[InputFile]:
         if self.container:
             return [self._image(site)]
-        if not self.inputs:
-            return []
-        if "manifest" in self.inputs:
-            return site.manifest(self.inputs).as_inputs()
-        return [InputFile(**f) for f in site.recall(self.inputs["inputs"])["inputs"]]
+        several = self.inputs if isinstance(self.inputs, list) else [self.inputs]
+        return [file for given in several if given for file in _files_of(site, given)]
+
+
+def _files_of(site: Site, given: Mapping[str, Any]) -> list[InputFile]:
+    if "manifest" in given:
+        return site.manifest(given).as_inputs()
+    return [InputFile(**f) for f in site.recall(given["inputs"])["inputs"]]

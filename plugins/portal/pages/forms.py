@@ -15,6 +15,7 @@ from esap_batch.workflows import Workflow
 OTHER = "Other"
 PREFIX = "field."  # of names in the form, so that none is one of the page's own
 YES, NO = "true", "false"
+MULTILINE = "multiline"  # Airflow's form knows this format too
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _field(name: str, schema: Mapping[str, Any], filled: Filled, *, is_required:
 def _kind(schema: Mapping[str, Any]) -> str:
     if _choices(schema):
         return "choices" if _is_list(schema) else "choice"
-    if _is_lines(schema):
+    if _is_lines(schema) or schema.get("format") == MULTILINE:
         return "lines"
     return "date" if schema.get("format") == "date" else "text"
 
