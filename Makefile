@@ -12,6 +12,7 @@ setup: ## the environments; up to date ones are skipped
 # What the demo of a use case needs beyond the usual environments.
 EXTRAS_cta_concordia := toolchain
 EXTRAS_km3net_concordia := toolchain
+EXTRAS_ska_hi_cube := ska
 
 demo: ## a production from request to product, live
 	@localgrid/bootstrap.sh $(EXTRAS_$(USE_CASE))
@@ -24,7 +25,7 @@ down: ## stop them; `python -m localgrid down --purge` also forgets
 	@$(PYTHON) -m localgrid down
 
 test: ## all tests
-	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws
+	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws ska
 	@$(PYTHON) -m pytest
 
 test-unit: setup ## the fast ones

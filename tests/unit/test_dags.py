@@ -69,6 +69,20 @@ ORDER["cta_pi_analysis"] = [
     "verify_outputs",
     "ingest_products",
 ]
+ORDER["ska_hi_cube"] = [
+    "validate_request",
+    "select_data",
+    "check_duplicate",
+    "select_facility",
+    "stage_inputs",
+    "await_inputs",
+    "submit_subcubes",
+    "await_subcubes",
+    "submit_merge",
+    "await_merge",
+    "verify_outputs",
+    "ingest_products",
+]
 ORDER["cta_reprocessing"] = [
     "validate_request",
     "select_facility",
@@ -78,6 +92,7 @@ ORDER["cta_reprocessing"] = [
 ]
 TEARDOWNS = {name: {"clean_up", "report_end"} for name in ORDER}
 TEARDOWNS["cta_pi_analysis"] |= {"release_inputs"}
+TEARDOWNS["ska_hi_cube"] |= {"release_inputs"}
 OWN = {"esap_batch", "hooks", "operators", "sensors", "triggers"}
 HEAVY = {"rucio", "diracx", "astropy", "numpy", "pandas", "gammapy", "paramiko", "uproot"}
 # Airflow first, then the DAG files: what comes on top is what they cost at every parse.

@@ -15,7 +15,7 @@ from esap_fits.report import READABLE, Report
 
 from .catalogue_checks import check_catalogue
 from .note import note
-from .parts import BOUNDS, CELLS, PART, SOURCES
+from .parts import BOUNDS, CELLS, GEOMETRY, PART, SOURCES
 from .sources import KIND_MAPS, KIND_MASK, UNITS
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -75,8 +75,10 @@ def _check_fits(path: Path) -> Report:
 
 def _check_part(hdus: fits.HDUList, report: Report) -> None:
     names = [h.name for h in hdus]
-    there = names[1:] == [CELLS, SOURCES] and all(k in hdus[0].header for k in BOUNDS)
-    if not note(report, "part.tables", there, f"{CELLS}, {SOURCES}, bounds", f"has {', '.join(names)}"):
+    there = names[1:] == [CELLS, SOURCES, GEOMETRY] and all(k in hdus[0].header for k in BOUNDS)
+    if not note(
+        report, "part.tables", there, f"{CELLS}, {SOURCES}, {GEOMETRY}, bounds", f"has {', '.join(names)}"
+    ):
         return
     head, cells, pieces = hdus[0].header, hdus[CELLS], hdus[SOURCES]
     units = cells.columns["FLUX"].unit

@@ -27,12 +27,16 @@ HI_REST_HZ = 1420405751.7667
 AXES = 3
 FWHM_AREA = np.pi / (4 * np.log(2))  # solid angle of a Gaussian beam of FWHM 1 x 1
 VELOCITY, FREQUENCY = "VRAD", "FREQ"
+CARDS = ("BUNIT", "BMAJ", "BMIN", "BPA", "OBJECT", "RESTFRQ", "RESTFREQ")
 Box: TypeAlias = tuple[slice, slice, slice]  # x, y, channel
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the cells of a cube are. `shape` is x, y, channel; widths and beam as the module says."""
+    """Where the cells of a cube are. `shape` is x, y, channel; widths and beam as the module says.
+
+    `cards` are those of the header that tell all of it.
+    """
 
     shape: tuple[int, int, int]
     celestial: WCS
@@ -40,6 +44,7 @@ class Geometry:
     step_kms: float
     beam_deg: tuple[float, float, float]
     target: str
+    cards: fits.Header
 
     @property
     def pixel_area(self) -> float:
@@ -113,7 +118,9 @@ def geometry_of(header: fits.Header, shape: tuple[int, ...], where: str) -> Geom
     beam = tuple(float(header.get(k, 0.0)) for k in ("BMAJ", "BMIN", "BPA"))
     target = str(header.get("OBJECT", "")).strip() or "unknown"
     nx, ny, channels = shape
-    return Geometry((nx, ny, channels), celestial, first, step, (beam[0], beam[1], beam[2]), target)
+    cards = whole.to_header()
+    cards.update({k: header[k] for k in CARDS if k in header})
+    return Geometry((nx, ny, channels), celestial, first, step, (beam[0], beam[1], beam[2]), target, cards)
 
 
 def _header_problems(header: fits.Header, shape: tuple[int, ...]) -> list[str]:

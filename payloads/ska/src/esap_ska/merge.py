@@ -31,8 +31,8 @@ NOTE = "TOY DATA without physical meaning"
 def merge(config: Path, parts: Sequence[Path], directory: Path) -> None:
     """Write the product; PayloadError when the parts are not those of the whole cube."""
     settings = read_settings(config)
-    geometry = open_cube(Path(settings["cube"])).geometry
-    found = unite([read_part(p) for p in parts], geometry.shape, finding_digest(settings))
+    pieces = [read_part(p) for p in parts]
+    geometry, found = pieces[0].geometry, unite(pieces, finding_digest(settings))
     least = Least(settings["min_cells"], settings["min_pixels"], settings["min_channels"])
     signal = reliable(found, least)
     log.info("%d of %d pieces are sources, in %d cells", signal.number, found.number, len(signal.flux))

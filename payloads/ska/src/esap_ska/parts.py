@@ -18,13 +18,13 @@ from esap_fits.storing import write_fits
 from scipy import ndimage
 
 from . import CREATOR
-from .cube import Box, Cells, Floats, open_cube
+from .cube import Box, Cells, Floats, Geometry, geometry_of, open_cube
 from .detect import grown, inner, kernels_of, noise_levels, signal_mask
 from .settings import box_of, finding_digest, overlap_of, read_settings
 
 log = logging.getLogger(__name__)
 PART = "HI-PART"
-CELLS, SOURCES = "CELLS", "SOURCES"
+CELLS, SOURCES, GEOMETRY = "CELLS", "SOURCES", "GEOMETRY"  # tables, and the header of the whole cube
 TOUCHING = ndimage.generate_binary_structure(3, 3)  # cells that share a corner belong together
 BOUNDS = ("X0", "X1", "Y0", "Y1", "Z0", "Z1")
 
@@ -38,6 +38,7 @@ class Part:
     shape: tuple[int, int, int]
     noise: float
     digest: str
+    geometry: Geometry
     x: Cells
     y: Cells
     channel: Cells
@@ -58,6 +59,7 @@ def find(config: Path, index: int, output: Path) -> None:
     mask = np.asarray(inner(signal_mask(cells, kernels, noise, settings["threshold_sigma"]), begin, box))
     flux = np.asarray(inner(cells, begin, box), dtype=float)
     hdus = _hdus(mask, flux, box)
+    hdus.append(fits.ImageHDU(header=cube.geometry.cards, name=GEOMETRY))
     head = hdus[0].header
     _fill(head, settings, box, shape, noise[0], index)
     write_fits(hdus, output, settings["date"])
@@ -122,12 +124,14 @@ def read_part(path: Path) -> Part:
         with fits.open(path) as hdus:
             head, table = hdus[0].header, hdus[CELLS].data
             low_high = [int(head[k]) for k in BOUNDS]
+            shape = (int(head["NX"]), int(head["NY"]), int(head["NZ"]))
             return Part(
                 name=path.name,
                 bounds=((low_high[0], low_high[1]), (low_high[2], low_high[3]), (low_high[4], low_high[5])),
-                shape=(int(head["NX"]), int(head["NY"]), int(head["NZ"])),
+                shape=shape,
                 noise=float(head["NOISE"]),
                 digest=str(head["FINDING"]),
+                geometry=geometry_of(hdus[GEOMETRY].header, shape, str(path)),
                 x=np.array(table["X"], dtype=np.int64),
                 y=np.array(table["Y"], dtype=np.int64),
                 channel=np.array(table["CHANNEL"], dtype=np.int64),

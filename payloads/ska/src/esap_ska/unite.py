@@ -39,8 +39,9 @@ class Signal:
         return Signal(*places, self.flux[kept], rank[self.source[kept]], self.noise, len(sources))
 
 
-def unite(parts: Sequence[Part], shape: tuple[int, int, int], digest: str) -> Signal:
+def unite(parts: Sequence[Part], digest: str) -> Signal:
     """Put parts together; PayloadError unless they cover the cube, each cell once, and were made alike."""
+    shape = parts[0].shape
     problems = [*_strangers(parts, shape, digest), *_coverage(parts, shape)]
     if problems:
         raise PayloadError("\n".join(problems))
@@ -54,6 +55,12 @@ def unite(parts: Sequence[Part], shape: tuple[int, int, int], digest: str) -> Si
 
 def _strangers(parts: Sequence[Part], shape: tuple[int, int, int], digest: str) -> list[str]:
     problems = [f"{p.name}: it is of a cube of {p.shape}: allowed {shape}" for p in parts if p.shape != shape]
+    first = parts[0].geometry.cards
+    problems += [
+        f"{p.name}: it is of another cube than {parts[0].name}: their headers differ"
+        for p in parts
+        if p.geometry.cards != first
+    ]
     problems += [
         f"{p.name}: other kernels or another threshold made it: its digest is {p.digest}, allowed {digest}"
         for p in parts

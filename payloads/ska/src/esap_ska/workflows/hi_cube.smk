@@ -27,7 +27,6 @@ rule find:
 rule merge:
     input:
         parts=PARTS,
-        cube=config["cube"],
         settings=config["settings"],
     output:
         "moments.fits",

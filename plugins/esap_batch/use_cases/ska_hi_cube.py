@@ -1,0 +1,333 @@
+"""HI sources in a data cube (HCG 16, HI-FRIENDS): jobs for sub-cubes and one to merge, or a workflow."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from esap_batch.basket import Entry, input_rules, read_basket
+from esap_batch.cubes import (
+    CubeSelection,
+    beam_pixels,
+    cube_entry,
+    find_archive,
+    find_cube,
+    shape_of,
+    with_plan,
+)
+from esap_batch.errors import Problem
+from esap_batch.facilities import Requirements
+from esap_batch.identity import Identity
+from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
+from esap_batch.partition import Split, Splitting
+from esap_batch.projects import Projects
+from esap_batch.selection import Catalogue, Policy, SelectionRefused
+from esap_batch.subcubes import cut, least_overlap
+from esap_batch.workflows import Workflow
+
+CONFIG, SETTINGS, WORKFLOW, SNAKEFILE, ABOUT = (
+    "config.json",
+    "settings.json",
+    "workflow.json",
+    "Snakefile",
+    "cube.json",
+)
+PROGRAM, NOOP, SNAKEMAKE = "esap-ska", "esap-noop", "snakemake"
+MAPS = "moments.fits"
+# What the analysis leaves, and what is looked up for its check.
+RESULTS: Mapping[str, tuple[str, ...]] = {
+    MAPS: (),
+    "catalogue.vot": ("--maps", MAPS),
+    "mask.fits.gz": (),
+    "overview.png": (),
+}
+SEARCH = (
+    "threshold_sigma",
+    "spatial_kernels",
+    "spectral_kernels",
+    "min_cells",
+    "min_pixels",
+    "min_channels",
+)
+OWN = ("snakefile", "workflow_archive")  # fields that bring a workflow
+GIVEN = (
+    "cube",
+    "about",
+    "settings",
+    "subcubes",
+)  # members of a workflow's configuration that are the service's
+MEGABYTE = 1e6
+
+
+def check(request: Mapping[str, Any], workflow: Workflow) -> list[Problem]:
+    """Check across fields: where the cube comes from, kernels and overlap, and what a workflow brings."""
+    _, problems = read_basket(request.get("basket", []))
+    return [*problems, *_source_problems(request), *_kernel_problems(request), *_workflow_problems(request)]
+
+
+def choose(
+    steering: Mapping[str, Any], identity: Identity, projects: Projects, catalogue: Catalogue
+) -> CubeSelection:
+    """Find the cube and plan its sub-cubes; SelectionRefused when that cannot be done."""
+    request, limits = steering["request"], steering["limits"]
+    entries: list[Entry]
+    entries, _ = read_basket(request.get("basket", []))
+    if name := request.get("cube"):
+        entries = [*entries, cube_entry(name)]
+    policy = Policy(
+        rules=input_rules(steering["production"]["input_rules"]),
+        refuses=lambda project: projects.refuses(project, identity),
+        splitting=Splitting(Split.PER_OBSERVATION),
+        needs_irf=False,
+    )
+    found = find_cube(entries, catalogue, policy)
+    subcubes = cut(shape_of(found), request["subcube_pixels"], request["subcube_channels"])
+    if len(subcubes) > limits["max_subcubes"]:
+        raise SelectionRefused(
+            f"subcube_pixels = {request['subcube_pixels']}, "
+            f"subcube_channels = {request['subcube_channels']}: they make {len(subcubes)} sub-cubes: "
+            f"allowed are at most {limits['max_subcubes']}"
+        )
+    archive = None
+    if name := request.get("workflow_archive"):
+        archive = find_archive(name, catalogue, policy, limits["max_archive_bytes"])
+    return with_plan(found, subcubes, _overlap(request, beam_pixels(found)), archive)
+
+
+def _overlap(request: Mapping[str, Any], beam: float) -> tuple[int, int]:
+    """Give the overlap that is asked for; SelectionRefused when it is less than beam or kernels need."""
+    least = least_overlap(request["spatial_kernels"], request["spectral_kernels"], beam)
+    names = ("overlap_pixels", "overlap_channels")
+    asked = [request.get(name) for name in names]
+    small = [
+        f"{name} = {value}: allowed at least {needed}, which kernels and beam need"
+        for name, value, needed in zip(names, asked, least, strict=True)
+        if value is not None and value < needed
+    ]
+    if small:
+        raise SelectionRefused("; ".join(small))
+    pixels, channels = (needed if a is None else a for a, needed in zip(asked, least, strict=True))
+    return pixels, channels
+
+
+def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirements:
+    """Say what a facility needs, and where the inputs are."""
+    needs = steering["needs"]
+    steps = (_limits(steering, "first", needs["cells_per_job"]), _limits(steering, "last", needs["cells"]))
+    return Requirements(
+        experiments=identity.experiments,
+        software=tuple((s["name"], s["version"]) for s in steering["software"]),
+        runtimes=("plain",),
+        memory_mb=max(s.memory_mb for s in steps),
+        wall_time_s=max(s.wall_time_s for s in steps),
+        disk_mb=max(s.disk_mb for s in steps),
+        n_jobs=needs["jobs"],
+        preferred=steering["request"]["facility"],
+        input_rses=needs["input_rses"],
+    )
+
+
+def first_jobs(
+    steering: Mapping[str, Any], directory: str, inputs: Sequence[InputFile] = ()
+) -> list[JobSpec]:
+    """Make a job for each sub-cube; before somebody's workflow, one job that looks at the cube."""
+    subcubes = steering["selected"]["subcubes"]
+    match steering["request"]["processor"]:
+        case "esap-noop":
+            return [_greeting(steering, directory, s["index"], f"sub-cube {s['index']}") for s in subcubes]
+        case "snakemake":
+            return [_inspection(steering, directory, inputs)]
+        case _:
+            return [_subcube_job(steering, directory, s, _cube(steering, inputs)) for s in subcubes]
+
+
+def last_jobs(steering: Mapping[str, Any], directory: str, inputs: Sequence[InputFile] = ()) -> list[JobSpec]:
+    """Make the one job that makes the product: of all parts, or by a workflow."""
+    match steering["request"]["processor"]:
+        case "esap-noop":
+            return [_greeting(steering, directory, 0, "all sub-cubes")]
+        case "snakemake":
+            return [_workflow_job(steering, directory, inputs)]
+        case _:
+            return [_merge_job(steering, directory, inputs)]
+
+
+def _source_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
+    if not request.get("basket") and not request.get("cube"):
+        allowed = "the name of a cube, or a basket with one"
+        yield Problem("cube", request.get("cube"), allowed, "nothing says which cube to search")
+
+
+def _kernel_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
+    even = [k for k in request["spectral_kernels"] if k and not k % 2]
+    if even:
+        yield Problem("spectral_kernels", even, "odd numbers, or 0", "a boxcar has a middle")
+    reach = least_overlap(request["spatial_kernels"], request["spectral_kernels"], 0)
+    for name, least in zip(("overlap_pixels", "overlap_channels"), reach, strict=True):
+        value = request.get(name)
+        if value is not None and value < least:
+            yield Problem(name, value, f"at least {least}", "the kernels reach farther")
+
+
+def _workflow_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
+    brought = [name for name in OWN if request.get(name)]
+    others = [n for n in (*OWN, "workflow_config", "workflow_outputs") if request.get(n)]
+    if request["processor"] != SNAKEMAKE:
+        for name in others:
+            allowed = f"nothing with processor = {request['processor']}"
+            yield Problem(name, request[name], allowed, f"only {SNAKEMAKE} runs a workflow")
+        return
+    if len(brought) == len(OWN):
+        yield Problem(
+            "workflow_archive", request["workflow_archive"], "nothing beside a snakefile", "there are two"
+        )
+    outputs = request.get("workflow_outputs", [])
+    if brought and not outputs:
+        yield Problem("workflow_outputs", outputs, "at least one name", "nothing would come of the workflow")
+    if outputs and not brought:
+        allowed = f"nothing without {' or '.join(OWN)}"
+        yield Problem("workflow_outputs", outputs, allowed, "the outputs of our own workflow are known")
+    twice = sorted({name for name in outputs if outputs.count(name) > 1})
+    reserved = sorted({*outputs} & {CONFIG, SETTINGS, WORKFLOW, SNAKEFILE, ABOUT})
+    if twice or reserved:
+        yield Problem("workflow_outputs", twice or reserved, "each name once, none of the job's own", "")
+    yield from _config_problems(request.get("workflow_config"))
+
+
+def _config_problems(text: str | None) -> Iterator[Problem]:
+    try:
+        given = json.loads(text) if text else {}
+    except (ValueError, RecursionError) as error:
+        yield Problem("workflow_config", text, "a JSON object", str(error))
+        return
+    if not isinstance(given, dict):
+        yield Problem("workflow_config", text, "a JSON object", "it is none")
+    elif taken := sorted(set(given) & set(GIVEN)):
+        yield Problem(
+            "workflow_config", taken, f"members other than {', '.join(GIVEN)}", "the service sets them"
+        )
+
+
+def _cube(steering: Mapping[str, Any], inputs: Sequence[InputFile]) -> InputFile:
+    lfn = steering["selected"]["cube"]["lfn"]
+    return next(i for i in inputs if i.lfn == lfn)
+
+
+def _settings(
+    steering: Mapping[str, Any], directory: str, subcubes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Give the configuration of esap-ska's steps."""
+    request, selected = steering["request"], steering["selected"]
+    pixels, channels = selected["overlap"]
+    return {
+        "cube": selected["cube"]["name"],
+        **{name: request[name] for name in SEARCH},
+        "overlap_pixels": pixels,
+        "overlap_channels": channels,
+        "subcubes": list(subcubes),
+        "production_id": directory.rsplit("/", 1)[-1],
+        # Not the time of the job: every try has to write the same file.
+        **({"date": steering["requested_at"]} if steering["requested_at"] else {}),
+    }
+
+
+def _subcube_job(
+    steering: Mapping[str, Any], directory: str, subcube: Mapping[str, Any], cube: InputFile
+) -> JobSpec:
+    index, name = subcube["index"], f"part_{subcube['index']:05d}.fits.gz"
+    return JobSpec(
+        index=index,
+        command=(PROGRAM, "find", "--config", CONFIG, "--subcube", str(index), "--output", name),
+        files={CONFIG: _settings(steering, directory, [subcube])},
+        inputs=(cube,),
+        outputs=(_checked(directory, name),),
+        limits=_limits(steering, "first", steering["needs"]["cells_per_job"]),
+    )
+
+
+def _inspection(steering: Mapping[str, Any], directory: str, inputs: Sequence[InputFile]) -> JobSpec:
+    return JobSpec(
+        index=0,
+        command=(PROGRAM, "inspect", "--config", CONFIG, "--output", ABOUT),
+        files={CONFIG: _settings(steering, directory, [])},
+        inputs=(_cube(steering, inputs),),
+        outputs=(_checked(directory, ABOUT),),
+        limits=_limits(steering, "first", 0),
+    )
+
+
+def _merge_job(steering: Mapping[str, Any], directory: str, inputs: Sequence[InputFile]) -> JobSpec:
+    known = {steering["selected"]["cube"]["lfn"]}
+    parts = sorted((i for i in inputs if i.lfn not in known), key=lambda i: i.name)
+    return JobSpec(
+        index=0,
+        command=(PROGRAM, "merge", "--config", CONFIG, *(p.name for p in parts)),
+        files={CONFIG: _settings(steering, directory, [])},
+        inputs=tuple(parts),
+        outputs=tuple(_checked(directory, name, *more) for name, more in RESULTS.items()),
+        limits=_limits(steering, "last", steering["needs"]["cells"]),
+    )
+
+
+def _workflow_job(steering: Mapping[str, Any], directory: str, inputs: Sequence[InputFile]) -> JobSpec:
+    request, selected = steering["request"], steering["selected"]
+    archive, own = selected["archive"], any(request.get(name) for name in OWN)
+    outputs = (
+        [_checked(directory, name) for name in request["workflow_outputs"]]
+        if own
+        else [_checked(directory, name, *more) for name, more in RESULTS.items()]
+    )
+    config = {
+        "snakefile": SNAKEFILE if request.get("snakefile") else None,
+        "archive": archive["name"] if archive else None,
+        "workflow_config": WORKFLOW,
+        "outputs": [o.name for o in outputs],
+    }
+    given = {
+        **json.loads(request.get("workflow_config") or "{}"),
+        "cube": selected["cube"]["name"],
+        "about": ABOUT,
+        "settings": SETTINGS,
+        "subcubes": [s["index"] for s in selected["subcubes"]],
+    }
+    files: dict[str, Any] = {CONFIG: config, WORKFLOW: given}
+    files[SETTINGS] = _settings(steering, directory, selected["subcubes"])
+    if request.get("snakefile"):
+        files[SNAKEFILE] = request["snakefile"]
+    return JobSpec(
+        index=0,
+        command=(PROGRAM, "workflow", "--config", CONFIG),
+        files=files,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        limits=_limits(steering, "last", steering["needs"]["cells"], cores=request["cores"]),
+    )
+
+
+def _greeting(steering: Mapping[str, Any], directory: str, index: int, message: str) -> JobSpec:
+    name = f"hello_{index:05d}.json"
+    config = {"behaviour": "ok", "outputs": [name], "message": message, "index": index}
+    return JobSpec(
+        index=index,
+        command=(NOOP, "run", "--config", CONFIG),
+        files={CONFIG: config},
+        outputs=(OutputSpec(name, f"{directory}/{name}", (NOOP, "validate", name)),),
+        limits=_limits(steering, "first", 0),
+    )
+
+
+def _checked(directory: str, name: str, *more: str) -> OutputSpec:
+    return OutputSpec(name, f"{directory}/{name}", (PROGRAM, "validate", name, *more))
+
+
+def _limits(steering: Mapping[str, Any], step: str, cells: int, cores: int = 1) -> Limits:
+    """Give what a job may use that works on so many cells; its disk has to hold the whole cube."""
+    given, cube = steering["limits"][step], steering["needs"]["cells"] * 8
+    return Limits(
+        wall_time_s=math.ceil(given["wall_time_s"] + given["seconds_per_megacell"] * cells / MEGABYTE),
+        memory_mb=math.ceil(given["memory_mb"] + given["bytes_per_cell"] * cells / MEGABYTE),
+        disk_mb=math.ceil(given["disk_mb"] + 2 * cube / MEGABYTE),
+        cores=cores,
+    )
