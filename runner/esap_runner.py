@@ -33,6 +33,7 @@ import argparse
 import contextlib
 import ctypes
 import errno
+import fcntl
 import functools
 import hashlib
 import http.client
@@ -55,13 +56,14 @@ import urllib.parse
 import urllib.request
 import zlib
 from datetime import datetime, timezone
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 SCHEMA = 1
 REPORT = "job-report.json"
 PAYLOAD_LOG = "payload.log"
-RESERVED = frozenset((REPORT, PAYLOAD_LOG, "batch.json", "esap_runner.py"))
+SPACE = REPORT + ".space"
+RESERVED = frozenset((REPORT, SPACE, PAYLOAD_LOG, "batch.json", "esap_runner.py"))
 EXIT_CODES = {
     "OK": 0,
     "BAD_DESCRIPTION": 10,
@@ -90,11 +92,18 @@ UNKILLABLE_S = 30.0  # a process that hangs in the kernel is left to the site
 HTTP_TIMEOUT_S = 60.0
 RETRY_DELAYS_S = tuple(float(s) for s in os.environ.get("ESAP_RETRY_DELAYS_S", "1,4,10").split(","))
 SIGNALLED = 128  # exit codes above it tell of a signal where a shell or a container stands between
+PARTIAL_CONTENT, NO_SUCH_RANGE = 206, 416
 GONE = (401, 403, 404, 410)  # HTTP answers that trying again does not change
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-PLAIN, ROOTFS = "plain", "rootfs"
+PLAIN, ROOTFS, DOCKER = "plain", "rootfs", "docker"
+CONTAINED = (ROOTFS, "apptainer", DOCKER, "podman", "udocker")
 IMAGE_CACHE = "ESAP_IMAGE_CACHE"  # names the node's folder of unpacked images
 INSIDE = "/work"  # the job's directory as a contained payload sees it
+SYSTEM_FOLDERS = ("proc", "dev", "sys", "run", "etc", INSIDE.strip("/"))  # that something is mounted at
+NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")  # of the node, for payloads that may use the network
+ENGINE_TIMEOUT_S = 600.0  # for what an engine does beside running a payload
+ULIMIT = 32768  # of open files and processes in podman's containers, at most
+REPORT_SPACE = 1 << 18  # kept free for the report on a disk that fills up
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 Json = Dict[str, Any]
@@ -109,12 +118,16 @@ class JobError(Exception):
 
 
 class TransferError(Exception):
-    """One try to move a file did not work; `final` when another cannot either."""
+    """One try to move a file did not work; `final` when another cannot either.
 
-    def __init__(self, message: str, final: bool = False, corrupt: bool = False) -> None:
+    `status` is what an HTTP server answered.
+    """
+
+    def __init__(self, message: str, final: bool = False, corrupt: bool = False, status: int = 0) -> None:
         super().__init__(message)
         self.final = final
         self.corrupt = corrupt
+        self.status = status
 
 
 def say(text: str) -> None:
@@ -187,7 +200,28 @@ def is_software(value: Any) -> bool:
     return isinstance(value, dict) and all(is_plain_name(value.get(k)) for k in ("name", "version"))
 
 
+def is_count(value: Any) -> bool:
+    """True for a whole number above 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def is_list_of(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Give the test for a list of such values."""
+    return lambda value: isinstance(value, list) and all(map(accepts, value))
+
+
+def is_path(value: Any) -> bool:
+    """True for an absolute path without `..`."""
+    return is_text(value) and value.startswith("/") and ".." not in value.split("/")
+
+
+def or_nothing(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Give the test for such a value, or none at all."""
+    return lambda value: value is None or accepts(value)
+
+
 Rule = Tuple[str, Callable[[Any], bool], str]
+SHA256 = re.compile(r"^[0-9a-f]{64}$")
 PLAIN_NAME = "a plain file name, not " + ", ".join(sorted(RESERVED))
 INPUT_RULES: Tuple[Rule, ...] = (
     ("name", is_plain_name, PLAIN_NAME),
@@ -200,8 +234,11 @@ OUTPUT_RULES: Tuple[Rule, ...] = (
     ("pfn", is_address, "a URL of file, http or https"),
     ("validator", lambda v: v == [] or is_command(v), "a command as a list of strings, or []"),
 )
-LIMIT_RULES: Tuple[Rule, ...] = tuple(
-    (name, is_limit, "a number above 0") for name in ("wall_time_s", "memory_mb", "disk_mb")
+LIMIT_RULES: Tuple[Rule, ...] = (
+    ("wall_time_s", is_limit, "a number above 0"),
+    ("memory_mb", is_limit, "a number above 0"),
+    ("disk_mb", is_limit, "a number above 0"),
+    ("cores", or_nothing(is_count), "a whole number above 0"),
 )
 JOB_RULES: Tuple[Rule, ...] = (
     ("command", is_command, "a command as a list of strings"),
@@ -211,16 +248,29 @@ JOB_RULES: Tuple[Rule, ...] = (
     ("limits", lambda v: isinstance(v, dict), "an object"),
     ("environment", is_texts, "an object of strings"),
 )
-ROOTFS_RULES: Tuple[Rule, ...] = (
-    ("image", is_plain_name, PLAIN_NAME),
-    ("sha256", lambda v: isinstance(v, str) and re.match(r"^[0-9a-f]{64}$", v) is not None, "64 hex digits"),
+RUNTIME_RULES: Tuple[Rule, ...] = (
+    ("software_root_env", or_nothing(is_text), "the name of a variable"),
+    ("modules", or_nothing(is_list_of(is_text)), "a list of names"),
 )
+IMAGE_RULES: Tuple[Rule, ...] = (
+    ("image", or_nothing(is_plain_name), PLAIN_NAME),
+    ("image_path", or_nothing(is_path), "an absolute path"),
+    ("images", or_nothing(is_text), "the folder of the site's images"),
+    ("sha256", or_nothing(lambda v: is_text(v) and SHA256.match(v) is not None), "64 hex digits"),
+    ("network", or_nothing(lambda v: isinstance(v, bool)), "true or false"),
+    ("mounts", or_nothing(is_list_of(is_path)), "a list of absolute paths"),
+    ("required_mounts", or_nothing(is_list_of(is_path)), "a list of absolute paths"),
+    ("options", or_nothing(is_list_of(is_text)), "a list of strings"),
+    ("engine", or_nothing(is_text), "the name of a program"),
+)
+TRANSFER_RULES: Tuple[Rule, ...] = (("max_mb_per_s", or_nothing(is_limit), "a number above 0"),)
 BATCH_RULES: Tuple[Rule, ...] = (
     ("schema", lambda v: v == SCHEMA and not isinstance(v, bool), str(SCHEMA)),
     ("group", is_text, "a name"),
     ("runtime", lambda v: isinstance(v, dict) and is_text(v.get("type")), "an object with a type"),
     ("software", lambda v: isinstance(v, list) and all(map(is_software, v)), "a list of {name, version}"),
     ("jobs", lambda v: isinstance(v, list), "a list"),
+    ("transfer", or_nothing(lambda v: isinstance(v, dict)), "an object"),
 )
 
 
@@ -258,16 +308,22 @@ def job_problems(job: Json, where: str) -> List[str]:
 
 
 def runtime_problems(runtime: Json, job: Json) -> List[str]:
-    """Check that the image of a `rootfs` runtime is one of the job's inputs and named by its digest."""
-    if runtime["type"] != ROOTFS:
-        return []
-    problems = problems_of(runtime, ROOTFS_RULES, "runtime")
+    """Check a runtime; an image must be named by its digest, unless the site's own list names it."""
+    problems = problems_of(runtime, RUNTIME_RULES, "runtime")
+    if runtime["type"] not in CONTAINED:
+        return problems
+    problems += problems_of(runtime, IMAGE_RULES, "runtime")
+    if problems:
+        return problems
+    sources = [name for name in ("image", "image_path", "images") if runtime.get(name) is not None]
+    if not sources:
+        return ["runtime.image = null: allowed is an image, an image_path or images"]
+    if sources[0] != "images" and runtime.get("sha256") is None:
+        return ["runtime.sha256 = null: allowed 64 hex digits"]
     names = [one["name"] for one in job["inputs"]]
-    if not problems and runtime["image"] not in names:
-        problems = [
-            "runtime.image = {}: allowed is the name of an input".format(json.dumps(runtime["image"]))
-        ]
-    return problems
+    if sources[0] == "image" and runtime["image"] not in names:
+        return ["runtime.image = {}: allowed is the name of an input".format(json.dumps(runtime["image"]))]
+    return []
 
 
 def load_batch(path: str) -> Json:
@@ -285,6 +341,7 @@ def load_batch(path: str) -> Json:
 def select_job(batch: Json, index: int) -> Json:
     """Give the job of an index, checked; JobError names every member that is wrong."""
     problems = problems_of(batch, BATCH_RULES, "")
+    problems += problems or problems_of(batch.get("transfer") or {}, TRANSFER_RULES, "transfer")
     if problems:
         raise JobError("BAD_DESCRIPTION", "; ".join(problems))
     for n, job in enumerate(batch["jobs"]):
@@ -307,36 +364,91 @@ def write_files(files: Json) -> None:
 # --- software -------------------------------------------------------------------------------------
 
 
-def plain_environment(batch: Json) -> Dict[str, str]:
-    """Give PATH with the software from the site's software area in front."""
-    root_name = batch["runtime"].get("software_root_env")
-    if not root_name or not batch["software"]:
-        return {}
-    root = os.environ.get(root_name)
+def software_root(batch: Json) -> str:
+    """Give the root of the site's software area, "" when the runtime names none; JobError without it."""
+    name = batch["runtime"].get("software_root_env")
+    if name and not os.environ.get(name):
+        raise JobError("SOFTWARE_MISSING", f"this site does not set {name}, the root of its software area")
+    return os.environ[name] if name else ""
+
+
+def software_path(batch: Json, path: str) -> str:
+    """Put the software of the site's software area in front of a PATH; JobError for what is not there."""
+    root = software_root(batch)
     if not root:
-        message = f"this site does not set {root_name}, the root of its software area"
-        raise JobError("SOFTWARE_MISSING", message)
+        return path
     places = [os.path.join(root, one["name"], one["version"], "bin") for one in batch["software"]]
     for one, place in zip(batch["software"], places):
         if not os.path.isdir(place):
             message = "this site has no {} {}: {} is not there".format(one["name"], one["version"], place)
             raise JobError("SOFTWARE_MISSING", message)
-    return {"PATH": os.pathsep.join([*places, os.environ.get("PATH", os.defpath)])}
+    return os.pathsep.join([*places, path])
 
 
-RUNTIMES: Dict[str, Callable[[Json], Dict[str, str]]] = {PLAIN: plain_environment, ROOTFS: plain_environment}
+def module_environment(names: List[str]) -> Dict[str, str]:
+    """Give the environment after `module load`, in a login shell as the site sets it up."""
+    if not names:
+        return dict(os.environ)
+    script = 'module load "$@" >&2 && exec env -0'
+    done = run_tool(["bash", "-lc", script, "modules", *names], dict(os.environ))
+    if done.returncode:
+        message = "module load {} does not work here: {}"
+        raise JobError("SOFTWARE_MISSING", message.format(" ".join(names), last_words(done.stderr)))
+    pairs = (os.fsdecode(item).partition("=") for item in done.stdout.split(b"\0") if item)
+    return {name: value for name, _, value in pairs}
+
+
+def run_tool(command: List[str], environment: Dict[str, str]) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program of the node to its end; JobError when there is none such."""
+    try:
+        return subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=ENGINE_TIMEOUT_S,
+            check=False,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise JobError("SOFTWARE_MISSING", f"this node has no {command[0]}: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        message = f"{command[0]} did not answer for {ENGINE_TIMEOUT_S:g} s"
+        raise JobError("SOFTWARE_MISSING", message) from error
+
+
+def last_words(told: bytes) -> str:
+    """Give the end of what a program said."""
+    return told.decode("utf-8", "replace").strip()[-300:]
+
+
+def has_software_inside(runtime: Json) -> bool:
+    """True when the software is the site's image itself, so that validators run in it too."""
+    return runtime["type"] in CONTAINED and runtime.get("image") is None
+
+
+def cores_of(limits: Json, environment: Dict[str, str]) -> int:
+    """Give the cores that the job has: what SLURM gave it, else what it asked for, at most the node's."""
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        if environment.get(name, "").isdigit():
+            return max(1, int(environment[name]))
+    return min(limits.get("cores") or 1, len(os.sched_getaffinity(0)))
 
 
 def job_environment(batch: Json, job: Json, attempt: int) -> Dict[str, str]:
     """Give the environment of payload and validators; JobError when the site lacks what they need."""
-    kind = batch["runtime"]["type"]
-    if kind not in RUNTIMES:
-        message = "runtime {}: this runner has {}".format(json.dumps(kind), ", ".join(sorted(RUNTIMES)))
+    runtime = batch["runtime"]
+    kind = runtime["type"]
+    if kind not in (PLAIN, *CONTAINED):
+        message = "runtime {}: this runner has {}".format(json.dumps(kind), ", ".join((PLAIN, *CONTAINED)))
         raise JobError("SOFTWARE_MISSING", message)
-    environment = dict(os.environ, **job["environment"])
-    environment.update(RUNTIMES[kind](batch))
+    environment = dict(module_environment(runtime.get("modules") or []), **job["environment"])
     environment.update(ESAP_GROUP=batch["group"], ESAP_INDEX=str(job["index"]), ESAP_ATTEMPT=str(attempt))
-    commands = [] if kind == ROOTFS else [job["command"]]  # what an image holds is seen when it is started
+    environment["ESAP_CORES"] = str(cores_of(job["limits"], environment))
+    if has_software_inside(runtime):  # what an image holds is seen when it is started
+        return environment
+    environment["PATH"] = software_path(batch, environment.get("PATH", os.defpath))
+    commands = [job["command"]] if kind == PLAIN else []
     commands += [one["validator"] for one in job["outputs"] if one["validator"]]
     for command in commands:
         if shutil.which(command[0], path=environment.get("PATH")) is None:
@@ -438,6 +550,14 @@ def end_all(grace_s: float) -> None:
         time.sleep(0.02)
 
 
+def await_end(seconds: float) -> None:
+    """Give all that the runner has started some time to end by itself."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and signal_all(0):
+        reap_orphans()
+        time.sleep(0.02)
+
+
 class Watched:
     """A command that runs in its own process group, within the job's limits."""
 
@@ -445,6 +565,7 @@ class Watched:
         self.limits = limits
         self.peak_mb = 0.0
         self.disk_due = 0.0
+        self.settle_s = 0.0  # for what a container engine still has to tidy up
 
     def run(self, command: List[str], environment: Dict[str, str], stdout: Any, stderr: Any) -> int:
         """Run it to its end and give its return code as subprocess has it; JobError at a limit."""
@@ -474,6 +595,7 @@ class Watched:
             if process.returncode is None:
                 end_all(GRACE_S)
             else:
+                await_end(self.settle_s)
                 end_all(0)  # nothing may outlive its job
 
     def check(self, elapsed_s: float) -> None:
@@ -544,9 +666,51 @@ class Checksums:
         return self.size == size and self.adler32 == adler32.lower()
 
 
-def copy_stream(source: Any, target: Any) -> Checksums:
+class Pace:
+    """Holds moves of files to so many bytes a second; None lets them go as they can."""
+
+    def __init__(
+        self,
+        bytes_per_s: Optional[float] = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.bytes_per_s = bytes_per_s
+        self.due = 0.0
+        self._clock, self._sleep = clock, sleep
+
+    @property
+    def block(self) -> int:
+        """Give how much to move at a time, so that the pace is even."""
+        return BLOCK if self.bytes_per_s is None else max(1, min(BLOCK, int(self.bytes_per_s / 4)))
+
+    def take(self, size: int) -> None:
+        """Wait until so many bytes more may have been moved."""
+        if self.bytes_per_s is None:
+            return
+        self.due = max(self.due, self._clock()) + size / self.bytes_per_s
+        self._sleep(max(0.0, self.due - self._clock()))
+
+
+PACE = Pace()  # of this job's transfers, set from the batch
+
+
+class Paced:
+    """A file that is read at the pace of transfers."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most so many bytes."""
+        block: bytes = self._stream.read(PACE.block if size < 0 else min(size, PACE.block))
+        PACE.take(len(block))
+        return block
+
+
+def copy_stream(source: Any, target: Any, sums: Optional[Checksums] = None) -> Checksums:
     """Copy a stream block by block, and give its checksums; `target` None only reads."""
-    sums = Checksums()
+    sums = sums or Checksums()
     for block in iter(functools.partial(source.read, BLOCK), b""):
         sums.update(block)
         if target is not None:
@@ -581,7 +745,7 @@ class FileTransport:
         """Copy a file here."""
         try:
             with open(self.path(url), "rb") as source, open(target, "wb") as stream:
-                return copy_stream(source, stream)
+                return copy_stream(Paced(source), stream)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise
@@ -602,7 +766,7 @@ class FileTransport:
         part = os.path.join(folder, f".{name}~{socket.gethostname()}-{os.getpid()}.part")
         try:
             with open(source, "rb") as stream, open(part, "wb") as target:
-                written = copy_stream(stream, target)
+                written = copy_stream(Paced(stream), target)
                 target.flush()
                 os.fsync(target.fileno())
             if not written.equal(sums.size, sums.adler32):
@@ -628,29 +792,42 @@ class HttpTransport:
 
     @staticmethod
     @contextlib.contextmanager
-    def request(url: str, method: str = "GET", body: Any = None, size: int = 0) -> Iterator[Any]:
+    def request(
+        url: str, method: str = "GET", body: Any = None, size: int = 0, start: int = 0
+    ) -> Iterator[Any]:
         """Make one request; TransferError names the answer that is no success."""
         headers = {"Content-Length": str(size)} if body is not None else {}
+        if start:
+            headers["Range"] = f"bytes={start}-"
         request = urllib.request.Request(url, data=body, headers=headers, method=method)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as response:  # noqa: S310
                 yield response
         except urllib.error.HTTPError as error:
             message = f"{method} {url} answered {error.code} {error.reason}"
-            raise TransferError(message, final=error.code in GONE) from error
+            raise TransferError(message, final=error.code in GONE, status=error.code) from error
         except (urllib.error.URLError, http.client.HTTPException, socket.timeout, ConnectionError) as error:
             raise TransferError(f"{method} {url}: {error}") from error
 
     def fetch(self, url: str, target: str) -> Checksums:
-        """Download a file here."""
-        with self.request(url) as response, open(target, "wb") as stream:
-            return copy_stream(response, stream)
+        """Download a file here, or the rest of it where a part of it lies."""
+        start = os.path.getsize(target) if os.path.exists(target) else 0
+        try:
+            with self.request(url, start=start) as response:
+                go_on = start > 0 and response.status == PARTIAL_CONTENT
+                sums = checksums_of(target) if go_on else Checksums()
+                with open(target, "ab" if go_on else "wb") as stream:
+                    return copy_stream(Paced(response), stream, sums)
+        except TransferError as error:
+            if error.status == NO_SUCH_RANGE:
+                os.unlink(target)
+            raise
 
     def standing(self, url: str) -> Optional[Checksums]:
         """Give the checksums of what lies there already, None when nothing does."""
         try:
             with self.request(url) as response:
-                return copy_stream(response, None)
+                return copy_stream(Paced(response), None)
         except TransferError as error:
             if error.final:
                 return None
@@ -658,7 +835,7 @@ class HttpTransport:
 
     def store(self, source: str, url: str, sums: Checksums) -> None:
         """Upload a file with one PUT, which a server makes visible when it is complete."""
-        with open(source, "rb") as stream, self.request(url, "PUT", stream, sums.size):
+        with open(source, "rb") as stream, self.request(url, "PUT", Paced(stream), sums.size):
             pass
 
 
@@ -690,12 +867,17 @@ def fetch_input(one: Json) -> None:
     def fetch() -> None:
         sums = transport_of(one["pfn"]).fetch(one["pfn"], one["name"])
         if not sums.equal(one["size"], one["adler32"]):
+            if sums.size >= one["size"]:
+                os.unlink(one["name"])  # else it was cut off, and the next try goes on from there
             message = "it has {} bytes and adler32 {}, must have {} bytes and {}"
             raise TransferError(
                 message.format(sums.size, sums.adler32, one["size"], one["adler32"]), corrupt=True
             )
+        os.chmod(one["name"], 0o444)
 
     what = "input {} ({})".format(one["name"], one["pfn"])
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(one["name"])
     try:
         persist(fetch, what)
     except TransferError as error:
@@ -737,30 +919,117 @@ def cached_image(digest: str) -> str:
     return os.path.join(cache, digest)
 
 
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold a lock that all jobs of the node see; it ends with the process at the latest."""
+    with open(path, "ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def check_digest(archive: str, digest: str) -> None:
+    """Compare an image with its digest; JobError when it is another one."""
+    found = checksums_of(archive).sha256
+    if found != digest:
+        raise JobError("INPUT_CORRUPT", f"the image {archive} has sha256 {found}, must have {digest}")
+
+
 def unpack_image(archive: str, digest: str) -> str:
     """Unpack an image into the node's cache, once for all jobs; JobError when it is not what it should be."""
     target = cached_image(digest)
     if os.path.isdir(target):
         return target
-    found = checksums_of(archive).sha256
-    if found != digest:
-        raise JobError("INPUT_CORRUPT", f"the image {archive} has sha256 {found}, must have {digest}")
-    part = tempfile.mkdtemp(prefix=".part-", dir=os.path.dirname(target))
-    try:
-        with tarfile.open(archive) as tar:
-            extract(tar, part)
-        for name in ("proc", "dev", INSIDE.strip("/")):
-            os.makedirs(os.path.join(part, name), exist_ok=True)
-        os.chmod(part, 0o755)  # noqa: S103 - the root directory of the contained payload
-        os.rename(part, target)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise JobError("INPUT_CORRUPT", f"the image {archive} cannot be unpacked: {error}") from error
-    except OSError:
-        if not os.path.isdir(target):  # else another job was faster
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    cache = os.path.dirname(target)
+    with locked(os.path.join(cache, f".lock-{digest}")):
+        if os.path.isdir(target):  # another job was faster
+            return target
+        for name in os.listdir(cache):  # what a killed job has left
+            if name.startswith(f".part-{digest}-"):
+                shutil.rmtree(os.path.join(cache, name))
+        check_digest(archive, digest)
+        part = tempfile.mkdtemp(prefix=f".part-{digest}-", dir=cache)
+        try:
+            with tarfile.open(archive) as tar:
+                extract(tar, part)
+            for name in SYSTEM_FOLDERS:
+                mount_point(part, "/" + name)
+            os.chmod(part, 0o755)  # noqa: S103 - the root directory of the contained payload
+            os.rename(part, target)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise JobError("INPUT_CORRUPT", f"the image {archive} cannot be unpacked: {error}") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return target
+
+
+def mount_point(root: str, path: str, is_file: bool = False) -> None:
+    """See that an image has a place to mount something at, or make it; JobError when neither works.
+
+    Links are not followed: they would lead out of the image.
+    """
+    place, parts = root, [p for p in path.split("/") if p]
+    try:
+        for n, part in enumerate(parts):
+            place = os.path.join(place, part)
+            if os.path.islink(place):
+                raise OSError(errno.ELOOP, "it is a symbolic link", place)
+            if os.path.exists(place):
+                continue
+            if is_file and n == len(parts) - 1:
+                with open(place, "ab"):
+                    pass
+            else:
+                with contextlib.suppress(FileExistsError):  # another job was faster
+                    os.mkdir(place)
+    except OSError as error:
+        message = f"the image has no place to mount {path} at, and none can be made: {error}"
+        raise JobError("SOFTWARE_MISSING", message) from error
+
+
+def site_image(path: str, digest: Optional[str]) -> Tuple[str, str]:
+    """Find an image of the site: an archive, or a folder that one was unpacked to; give path and digest.
+
+    PATH.sha256 beside it tells its digest (of a folder, that of its archive) as sha256sum writes it.
+    """
+    if not os.path.exists(path):
+        raise JobError("SOFTWARE_MISSING", f"this site has no image {path}")
+    index = path + ".sha256"
+    try:
+        with open(index, encoding="utf-8") as stream:
+            told = (stream.read().split() or [""])[0]
+    except (OSError, UnicodeDecodeError) as error:
+        if digest and not os.path.isdir(path):
+            return path, digest
+        raise JobError("SOFTWARE_MISSING", f"the digest of the image {path} is not known: {error}") from error
+    if not SHA256.match(told):
+        raise JobError("INPUT_CORRUPT", f"{index} holds {told[:80]!r}: allowed 64 hex digits")
+    if digest not in (None, told):
+        raise JobError("INPUT_CORRUPT", f"the image {path} has sha256 {told}, must have {digest}")
+    return path, told
+
+
+def image_of(batch: Json) -> Tuple[str, str]:
+    """Give path and digest of the image that a batch's payloads run in; JobError when the site lacks it."""
+    runtime = batch["runtime"]
+    if runtime.get("image") is not None:
+        return runtime["image"], runtime["sha256"]
+    if runtime.get("image_path") is not None:
+        return site_image(runtime["image_path"], runtime["sha256"])
+    if not batch["software"]:
+        raise JobError("SOFTWARE_MISSING", "no software is named, so no image of the site can be chosen")
+    one, folder = batch["software"][0], os.path.join(software_root(batch), runtime["images"])
+    stem = os.path.join(folder, "{}-{}".format(one["name"], one["version"]))
+    return site_image(stem if os.path.isdir(stem) else stem + ".tar.gz", one.get("sha256"))
+
+
+def unpacked(batch: Json) -> Tuple[str, str]:
+    """Give root directory and digest of a batch's image; JobError when there is no such image."""
+    path, digest = image_of(batch)
+    if not os.path.isdir(path):
+        return unpack_image(path, digest), digest
+    for name in SYSTEM_FOLDERS:
+        mount_point(path, "/" + name)
+    return path, digest
 
 
 def extract(tar: tarfile.TarFile, target: str) -> None:
@@ -785,10 +1054,58 @@ def extract(tar: tarfile.TarFile, target: str) -> None:
         os.symlink(goal, path)
 
 
-def by_bwrap(root: str) -> List[str]:
-    """Start by bubblewrap: image read-only, the job's directory at /work, no network, no other process."""
-    places = ["--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--bind", os.getcwd(), INSIDE]
-    return ["bwrap", *places, "--chdir", INSIDE, "--unshare-all", "--die-with-parent", "--new-session", "--"]
+# --- containers: what starts a payload in an image -------------------------------------------------
+
+
+class Container(NamedTuple):
+    """All that decides a contained payload's command line.
+
+    `root` is the image's root directory (docker: the name of the loaded image), `read_only` are files of the
+    job's `directory`, `mounts` paths of the node.
+    """
+
+    root: str
+    directory: str
+    environment: Dict[str, str]
+    name: str = ""
+    read_only: Tuple[str, ...] = ()
+    mounts: Tuple[str, ...] = ()
+    network: bool = False
+    memory_mb: float = 0.0
+    options: Tuple[str, ...] = ()
+
+    @property
+    def binds(self) -> List[Tuple[str, str]]:
+        """Give what is mounted read-only: its place on the node and inside."""
+        inputs = [(os.path.join(self.directory, n), f"{INSIDE}/{n}") for n in self.read_only]
+        return inputs + [(path, path) for path in self.mounts]
+
+
+def csv_line(*fields: str) -> str:
+    """Write one record of comma-separated values, as mount options are read."""
+    quoted = ['"{}"'.format(f.replace('"', '""')) if re.search(r'[",\n]', f) else f for f in fields]
+    return ",".join(quoted)
+
+
+def mount_options(box: Container) -> List[str]:
+    """Give the mounts as podman, docker and apptainer understand them."""
+    places = [csv_line("type=bind", "src=" + box.directory, "dst=" + INSIDE)]
+    places += [csv_line("type=bind", "src=" + a, "dst=" + b, "ro") for a, b in box.binds]
+    return [word for place in places for word in ("--mount", place)]
+
+
+def env_options(box: Container) -> List[str]:
+    """Give the environment as podman, docker and udocker understand it."""
+    return [f"--env={name}={value}" for name, value in sorted(box.environment.items())]
+
+
+def by_bwrap(box: Container, command: List[str]) -> List[str]:
+    """Bubblewrap: no other process, and it ends with the runner."""
+    places = ["--ro-bind", box.root, "/", "--dev", "/dev", "--proc", "/proc", "--bind", box.directory, INSIDE]
+    for source, target in box.binds:
+        places += ["--ro-bind", source, target]
+    apart = ["--unshare-all", *(["--share-net"] if box.network else []), "--die-with-parent", "--new-session"]
+    return ["bwrap", *places, "--chdir", INSIDE, *apart, *box.options, "--", *command]
 
 
 UNSHARE = [
@@ -797,15 +1114,20 @@ UNSHARE = [
     "--map-root-user",
     "--mount",
     "--pid",
-    "--net",
     "--ipc",
     "--fork",
     "--kill-child",
 ]
-# What bwrap does, with util-linux alone. A mount that was nosuid and nodev must stay so.
+# What bwrap does, with util-linux alone. A mount that was nosuid, nodev or noexec must stay so.
 MOUNTS = """set -e
 root=$1 work=$2
 shift 2
+read_only() {
+    for kept in "" ,nosuid,nodev ,nosuid,nodev,noexec; do
+        mount -o "remount,bind,ro$kept" "$1" 2>/dev/null && return
+    done
+    mount -o remount,bind,ro "$1"
+}
 mount --bind "$root" "$root"
 mount --bind "$work" "$root/work"
 mount -t proc proc "$root/proc"
@@ -814,38 +1136,176 @@ for name in null zero random urandom; do
     : >"$root/dev/$name"
     mount --bind "/dev/$name" "$root/dev/$name"
 done
-mount -o remount,bind,ro "$root" 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev "$root"
+while [ "$1" != -- ]; do
+    mount --bind "$1" "$root$2"
+    read_only "$root$2"
+    shift 2
+done
+shift
+read_only "$root"
 exec unshare --root="$root" --wd=/work -- "$@"
 """
 
 
-def by_unshare(root: str) -> List[str]:
-    """Start by util-linux, for nodes without bubblewrap."""
-    return [*UNSHARE, "--", "sh", "-c", MOUNTS, "esap-rootfs", root, os.getcwd()]
+def by_unshare(box: Container, command: List[str]) -> List[str]:
+    """Util-linux, for nodes without bubblewrap."""
+    apart = UNSHARE if box.network else [*UNSHARE, "--net"]
+    binds = [word for pair in box.binds for word in pair]
+    script = ["sh", "-c", MOUNTS, "esap-rootfs", box.root, box.directory, *binds]
+    return [*apart, *box.options, "--", *script, "--", *command]
 
 
-# What starts an image, in order of preference, and how to see that the node lets it.
-ENGINES: Dict[str, Tuple[Callable[[str], List[str]], List[str]]] = {
-    "bwrap": (by_bwrap, ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--", "true"]),
-    "unshare": (by_unshare, [*UNSHARE, "--", "true"]),
+def ulimit(name: str, number: int) -> str:
+    """Give a limit that podman is allowed to set: its own defaults may be above the node's."""
+    known = [value for value in resource.getrlimit(number) if value != resource.RLIM_INFINITY]
+    least = min([ULIMIT, *known])
+    return f"{name}={least}:{least}"
+
+
+def by_podman(box: Container, command: List[str]) -> List[str]:
+    """Podman: no daemon, so that the container's processes are the runner's own."""
+    settings = ["--name", box.name, "--network", "host" if box.network else "none"]
+    settings += ["--read-only", "--read-only-tmpfs=false", "--http-proxy=false", "--systemd=false"]
+    settings += ["--cap-drop=all", "--security-opt=no-new-privileges", "--log-driver=none"]
+    settings += ["--ulimit", ulimit("nofile", resource.RLIMIT_NOFILE)]
+    settings += ["--ulimit", ulimit("nproc", resource.RLIMIT_NPROC)]
+    settings += ["--workdir", INSIDE, *mount_options(box), *env_options(box), *box.options]
+    return ["podman", "run", *settings, "--rootfs", box.root, *command]
+
+
+def by_docker(box: Container, command: List[str]) -> List[str]:
+    """Docker: its daemon starts the processes, so that it must hold the memory limit."""
+    settings = ["--name", box.name, "--network", "host" if box.network else "none", "--read-only"]
+    settings += ["--user", f"{os.getuid()}:{os.getgid()}", "--memory", f"{box.memory_mb:.0f}m"]
+    settings += ["--cap-drop=all", "--security-opt=no-new-privileges", "--log-driver=none"]
+    settings += ["--workdir", INSIDE, *mount_options(box), *env_options(box), *box.options]
+    return ["docker", "run", *settings, box.root, *command]
+
+
+def by_apptainer(box: Container, command: List[str]) -> List[str]:
+    """Apptainer; the environment goes by variables of its own, since --env splits at commas."""
+    settings = ["--containall", "--no-home", *(["--userns"] if os.getuid() == 0 else [])]
+    settings += [] if box.network else ["--net", "--network", "none"]
+    settings += ["--pwd", INSIDE, *mount_options(box), *box.options]
+    return ["apptainer", "--quiet", "exec", *settings, box.root, *command]
+
+
+def by_udocker(box: Container, command: List[str]) -> List[str]:
+    """udocker: proot neither mounts read-only nor shuts the network off."""
+    binds = [f"--volume={box.directory}:{INSIDE}", *(f"--volume={a}:{b}" for a, b in box.binds)]
+    settings = ["--nobanner", "--workdir=" + INSIDE, *binds, *env_options(box), *box.options]
+    return ["udocker", "--quiet", "run", *settings, "--location=" + box.root, "esap", *command]
+
+
+def inner_environment(box: Container) -> Dict[str, str]:
+    """Give what an engine hands on as it is."""
+    return dict(box.environment)
+
+
+def outer_environment(box: Container) -> Dict[str, str]:
+    """Give the node's own environment, for an engine that hands none of it on."""
+    return dict(os.environ)
+
+
+def apptainer_environment(box: Container) -> Dict[str, str]:
+    """Give the node's own environment, and the payload's under apptainer's names; HOME is its own affair."""
+    given = {"APPTAINERENV_" + k: v for k, v in box.environment.items() if k != "HOME"}
+    return dict(os.environ, **given)
+
+
+class Engine(NamedTuple):
+    """A program that starts payloads in images.
+
+    `probe` is a command that works where the engine does; `broken` matches the last line of a log when the
+    engine ended with one of `codes` without having started the payload; `remove` ends a container by name.
+    """
+
+    command: Callable[[Container, List[str]], List[str]]
+    environment: Callable[[Container], Dict[str, str]]
+    probe: List[str]
+    codes: Tuple[int, ...] = ()
+    broken: str = ""
+    remove: Tuple[str, ...] = ()
+
+
+ENGINES: Dict[str, Engine] = {
+    "bwrap": Engine(
+        by_bwrap, inner_environment, ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--", "true"]
+    ),
+    "unshare": Engine(by_unshare, inner_environment, [*UNSHARE, "--net", "--", "true"]),
+    "podman": Engine(
+        by_podman,
+        outer_environment,
+        ["podman", "--version"],
+        codes=(125, 126),
+        broken="Error: ",
+        remove=("podman", "rm", "--force", "--ignore", "--time=0"),
+    ),
+    "docker": Engine(
+        by_docker,
+        outer_environment,
+        ["docker", "version"],
+        codes=(125, 126),
+        broken="docker: ",
+        remove=("docker", "rm", "--force"),
+    ),
+    "apptainer": Engine(
+        by_apptainer,
+        apptainer_environment,
+        ["apptainer", "--version"],
+        codes=(255,),
+        broken=r"(\x1b\[\d+m)?FATAL: ",
+    ),
+    "udocker": Engine(by_udocker, outer_environment, ["udocker", "--version"], codes=(1,), broken="Error: "),
 }
+ROOTFS_ENGINES = ("bwrap", "unshare")  # in order of preference
 
 
-def find_engine(wanted: Optional[str]) -> str:
+def find_engine(kind: str, wanted: Optional[str] = None) -> str:
     """Name what starts images here; JobError says why nothing does."""
+    if kind != ROOTFS:
+        names: Tuple[str, ...] = (kind,)
+    else:
+        names = (wanted,) if wanted else ROOTFS_ENGINES
     told = []
-    for name in [wanted] if wanted else list(ENGINES):
-        probe = ENGINES[name][1] if name in ENGINES else []
+    for name in names:
+        probe = ENGINES[name].probe if name in ENGINES else []
         if not probe or shutil.which(probe[0]) is None:
             told.append(f"{name} is not there")
             continue
-        done = subprocess.run(
-            probe, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
-        )
+        done = run_tool(probe, dict(os.environ))
         if done.returncode == 0:
             return name
-        told.append("{} says: {}".format(name, done.stderr.decode("utf-8", "replace").strip()[-200:]))
+        told.append(f"{name} says: {last_words(done.stderr)}")
     raise JobError("SOFTWARE_MISSING", "this node cannot start images: {}".format("; ".join(told)))
+
+
+def load_into_docker(archive: str, digest: str) -> str:
+    """Give docker an image once for all jobs of the node; JobError when it does not take it."""
+    name = f"esap/image:{digest}"
+    with locked(cached_image(f".lock-docker-{digest}")):
+        if run_tool(["docker", "image", "inspect", name], dict(os.environ)).returncode:
+            check_digest(archive, digest)
+            done = run_tool(["docker", "import", archive, name], dict(os.environ))
+            if done.returncode:
+                raise JobError("SOFTWARE_MISSING", f"docker takes no image: {last_words(done.stderr)}")
+    return name
+
+
+def mounts_of(runtime: Json, root: Optional[str]) -> Tuple[str, ...]:
+    """Give the paths to mount that this node has; JobError when one is missing that must be there."""
+    required = runtime.get("required_mounts") or []
+    for path in required:
+        if not os.path.exists(path):
+            raise JobError("SOFTWARE_MISSING", f"this node has no {path}, which the runtime needs")
+    optional = [path for path in runtime.get("mounts") or [] if os.path.exists(path)]
+    files = [path for path in NETWORK_FILES if runtime.get("network") and os.path.exists(path)]
+    if runtime["type"] not in (ROOTFS, "udocker"):
+        files = []  # the other engines do that themselves
+    found = list(dict.fromkeys([*required, *optional, *files]))
+    for path in found if root else ():
+        mount_point(str(root), path, is_file=os.path.isfile(path))
+    return tuple(found)
 
 
 # --- the job --------------------------------------------------------------------------------------
@@ -860,6 +1320,8 @@ class Job:
         self.job: Json = {}
         self.environment: Dict[str, str] = {}
         self.watched = Watched({})
+        self.engine = ""
+        self.box: Optional[Container] = None
         self.report: Json = {
             "schema": SCHEMA,
             "runner_version": VERSION,
@@ -877,8 +1339,9 @@ class Job:
             "peak_memory_mb": 0.0,
             "cpu_s": 0.0,
             "host": socket.gethostname(),
-            "site": os.environ.get("DIRAC_SITE", ""),
+            "site": os.environ.get("DIRAC_SITE") or os.environ.get("ESAP_SITE", ""),
             "limits": {},
+            "cores": 0,
             "runtime": {},
             "software": [],
             "inputs": [],
@@ -891,6 +1354,10 @@ class Job:
         self.describe()
         write_files(self.job["files"])
         self.environment = job_environment(self.batch, self.job, self.options.attempt)
+        self.report["cores"] = int(self.environment["ESAP_CORES"])
+        runtime = self.batch["runtime"]
+        if runtime["type"] in CONTAINED:
+            self.engine = find_engine(runtime["type"], runtime.get("engine"))
         steps = (
             ("fetch", self.fetch),
             ("payload", self.payload),
@@ -913,8 +1380,12 @@ class Job:
         self.job = select_job(self.batch, self.options.index)
         self.report["runtime"] = self.batch["runtime"]
         self.report["software"] = self.batch["software"]
-        self.report["limits"] = {name: self.job["limits"][name] for name, _, _ in LIMIT_RULES}
-        self.watched = Watched(self.job["limits"])
+        limits = self.job["limits"]
+        self.report["limits"] = {name: limits[name] for name, _, _ in LIMIT_RULES if limits.get(name)}
+        self.watched = Watched(limits)
+        most = (self.batch.get("transfer") or {}).get("max_mb_per_s")
+        PACE.bytes_per_s = None if most is None else most * 1e6
+        keep_space()
         say("job {} of {}, attempt {}".format(self.job["index"], self.batch["group"], self.options.attempt))
 
     def fetch(self) -> None:
@@ -931,31 +1402,90 @@ class Job:
     def has_image(self, name: str) -> bool:
         """True for an input that is an image which this node has unpacked already."""
         runtime = self.batch["runtime"]
-        if runtime["type"] != ROOTFS or runtime["image"] != name:
+        if runtime["type"] not in (set(CONTAINED) - {DOCKER}) or runtime.get("image") != name:
             return False
         return os.path.isdir(cached_image(runtime["sha256"]))
 
-    def start_line(self) -> Tuple[List[str], Dict[str, str]]:
-        """Give the payload's command and environment; those of a contained one know nothing of the node."""
+    @property
+    def container_name(self) -> str:
+        """Name the container of this attempt on its node."""
+        parts = (self.batch["group"], self.job["index"], self.options.attempt)
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", "esap-{}-{}-{}".format(*parts))
+
+    def contain(self) -> None:
+        """Make the image ready, when the payload runs in one; JobError when there is none."""
         runtime = self.batch["runtime"]
-        if runtime["type"] != ROOTFS:
-            return self.job["command"], self.environment
-        root = unpack_image(runtime["image"], runtime["sha256"])
-        engine = find_engine(runtime.get("engine"))
-        self.report["runtime"] = dict(runtime, engine=engine)
+        if not self.engine:
+            return
+        if self.engine == DOCKER:
+            path, digest = image_of(self.batch)
+            root, mounts = load_into_docker(path, digest), mounts_of(runtime, None)
+        else:
+            root, digest = unpacked(self.batch)
+            mounts = mounts_of(runtime, root)
+        self.report["runtime"] = dict(runtime, engine=self.engine, sha256=digest)
         own = {k: v for k, v in self.environment.items() if k.startswith("ESAP_") and k != IMAGE_CACHE}
         places = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": INSIDE, "TMPDIR": INSIDE}
-        environment = dict(places, LANG="C.UTF-8", **dict(own, **self.job["environment"]))
-        program, *settings = ENGINES[engine][0](root)
-        return [str(shutil.which(program)), *settings, *self.job["command"]], environment
+        self.box = Container(
+            root=root,
+            directory=os.getcwd(),
+            environment=dict(places, LANG="C.UTF-8", **dict(own, **self.job["environment"])),
+            name=self.container_name,
+            read_only=tuple(one["name"] for one in self.job["inputs"] if os.path.isfile(one["name"])),
+            mounts=mounts,
+            network=bool(runtime.get("network")),
+            memory_mb=self.job["limits"]["memory_mb"],
+            options=tuple(runtime.get("options") or ()),
+        )
+
+    def execute(self, command: List[str], stdout: Any, stderr: Any) -> int:
+        """Run a command as the runtime has it, and give its exit code as subprocess has it."""
+        if self.box is None:
+            return self.watched.run(command, self.environment, stdout, stderr)
+        engine = ENGINES[self.engine]
+        program, *settings = engine.command(self.box, command)
+        line, environment = [str(shutil.which(program)), *settings], engine.environment(self.box)
+        self.watched.settle_s = GRACE_S if engine.remove else 0.0
+        self.remove_container()  # that a killed runner has left
+        try:
+            code = self.watched.run(line, environment, stdout, stderr)
+            self.check_docker()
+        finally:
+            self.remove_container()
+        is_signal = code > SIGNALLED and code - SIGNALLED in set(signal.Signals)
+        return SIGNALLED - code if is_signal else code  # as a container tells of a signal
+
+    def check_docker(self) -> None:
+        """Raise JobError when docker, whose processes the runner does not see, has held the memory limit."""
+        if self.engine == DOCKER:
+            command = ["docker", "inspect", "--format={{.State.OOMKilled}}", self.container_name]
+            if run_tool(command, dict(os.environ)).stdout.strip() == b"true":
+                raise JobError("MEMORY_LIMIT", "docker ended it at its memory limit")
+
+    def remove_container(self) -> None:
+        """End the container, whoever runs it, and forget it."""
+        engine = ENGINES[self.engine]
+        if not engine.remove:
+            return
+        done = run_tool([*engine.remove, self.container_name], dict(os.environ))
+        if done.returncode and b"No such container" not in done.stderr:
+            say(f"the container {self.container_name} is not removed: {last_words(done.stderr)}")
+
+    def check_engine(self, code: int) -> None:
+        """Raise JobError when it is the engine that ended with a code, not the payload."""
+        if not self.engine or code not in ENGINES[self.engine].codes:
+            return
+        told = (tail_of(PAYLOAD_LOG).splitlines() or [""])[-1]
+        if re.match(ENGINES[self.engine].broken, told):
+            raise JobError("SOFTWARE_MISSING", f"{self.engine} could not start the payload: {told}")
 
     def payload(self) -> None:
         """Run the payload; it must end with exit code 0 and leave every output."""
         say("runs {}".format(" ".join(self.job["command"])))
-        command, environment = self.start_line()
+        self.contain()
         try:
             with open(PAYLOAD_LOG, "wb") as log:
-                code = self.watched.run(command, environment, log, subprocess.STDOUT)
+                code = self.execute(self.job["command"], log, subprocess.STDOUT)
         except JobError as error:
             if error.reason == "TERMINATED":
                 raise
@@ -966,13 +1496,12 @@ class Job:
             raise JobError(
                 "SOFTWARE_MISSING", "{} cannot be started: {}".format(self.job["command"][0], error)
             ) from error
-        if command is not self.job["command"] and code > SIGNALLED:
-            code = SIGNALLED - code  # as a container tells of a signal
         self.report["payload_exit_code"] = code
         if code < 0:
             message = f"the payload was killed by {signal.Signals(-code).name} (not by the runner)"
             raise JobError("PAYLOAD_SIGNAL", message)
         if code > 0:
+            self.check_engine(code)
             raise JobError("PAYLOAD_FAILED", f"the payload ended with exit code {code}")
         self.watched.check_disk()
         missing = [one["name"] for one in self.job["outputs"] if not os.path.isfile(one["name"])]
@@ -986,13 +1515,19 @@ class Job:
             if one["validator"]:
                 self.report["validation"].append(self.verdict_on(one))
 
+    def check(self, command: List[str], stdout: Any, stderr: Any) -> int:
+        """Run a validator: in the image when that is the software, else with the site's own."""
+        if has_software_inside(self.batch["runtime"]):
+            return self.execute(command, stdout, stderr)
+        return self.watched.run(command, self.environment, stdout, stderr)
+
     def verdict_on(self, one: Json) -> Json:
         """Run one validator."""
         name, command = one["name"], " ".join(one["validator"])
         kept, errors = ".validator.out", ".validator.err"
         try:
             with open(kept, "wb") as stdout, open(errors, "wb") as stderr:
-                code = self.watched.run(one["validator"], self.environment, stdout, stderr)
+                code = self.check(one["validator"], stdout, stderr)
             with open(kept, encoding="utf-8", errors="replace") as stream:
                 report = json.loads(stream.read())
         except JobError as error:
@@ -1057,9 +1592,17 @@ class Job:
         return EXIT_CODES[reason]
 
 
+def keep_space() -> None:
+    """Take disk space for the report, so that a payload which fills the disk leaves room for it."""
+    with open(SPACE, "wb") as stream:
+        stream.write(b"\0" * REPORT_SPACE)
+
+
 def write_report(report: Json) -> None:
     """Write the report, whole or not at all."""
     part = REPORT + ".part"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(SPACE)
     with open(part, "w", encoding="utf-8") as stream:
         json.dump(report, stream, indent=1)
         stream.write("\n")
