@@ -6,10 +6,13 @@ activity, instrument), as flat keys in lower case so that Rucio can search them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from esap_batch.provenance import BatchActivity
+
+LONGEST_TEXT = 1000  # characters of a value of the request
 
 
 def product_metadata(
@@ -22,13 +25,13 @@ def product_metadata(
 ) -> dict[str, Any]:
     """Describe a product: what it is (`description`, from product.yaml), and how this one came about.
 
-    Values of the request are found under `request_<name>`.
+    Values of the request are found under `request_<name>`, of long texts SHA-256 as `request_<name>_sha256`.
     """
     last = steps[-1]
     return {
         "process_type": "Simulation",
         **{str(k): v for k, v in description.items()},
-        **{f"request_{k}": v for k, v in steering["request"].items() if isinstance(v, str | int | float)},
+        **dict(_recorded(steering["request"])),
         **steering.get("about", {}),
         "product_id": production_id,
         "product_creation_time": last.finished,
@@ -48,3 +51,11 @@ def product_metadata(
         "esap_verdict": "passed" if verdict["passed"] else "failed",
         "esap_state": "published",
     }
+
+
+def _recorded(request: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float]]:
+    for name, value in request.items():
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            yield f"request_{name}_sha256", hashlib.sha256(value.encode()).hexdigest()
+        elif isinstance(value, str | int | float):
+            yield f"request_{name}", value

@@ -15,6 +15,7 @@ from esap_batch.errors import ConfigurationError
 SCHEMA, STEERING, PRODUCT, MODELS = "request.schema.json", "steering.json", "product.yaml", "models.yaml"
 BASE = "x-esap-base"
 AFFECTS_RESULT = "x-esap-affects-result"
+DEFAULT_FROM = "x-esap-default-from"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -63,9 +64,12 @@ def request_schema(folder: Path) -> dict[str, Any]:
     """Read a workflow's request schema.
 
     One with `x-esap-base` is the form of another workflow with some members of its properties replaced, as
-    other defaults.
+    other defaults. The default of a property with `x-esap-default-from` is the text of that file beside it.
     """
     schema = read_mapping(folder / SCHEMA)
+    for prop in schema.get("properties", {}).values():
+        if isinstance(prop, dict) and DEFAULT_FROM in prop:
+            prop["default"] = _default_text(folder / str(prop.pop(DEFAULT_FROM)))
     base = schema.pop(BASE, None)
     if base is None:
         return schema
@@ -75,6 +79,13 @@ def request_schema(folder: Path) -> dict[str, Any]:
         raise ConfigurationError(folder / SCHEMA, f"{', '.join(unknown)}: {base} has no such field")
     properties = {name: {**prop, **own.get(name, {})} for name, prop in inherited["properties"].items()}
     return {**inherited, **schema, "properties": properties}
+
+
+def _default_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(path, f"cannot be read, and a field's default is in it: {error}") from error
 
 
 def workflow_names(config_dir: Path) -> list[str]:

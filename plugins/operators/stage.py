@@ -31,7 +31,8 @@ class StageInputs(BaseOperator):
 
     :param steering: what `SelectData` gives. :param facility: what `SelectFacility` gives.
     :param selection: reference to the document that `SelectData` keeps.
-    :returns: `{"dataset", "rule", "rse", "facility", "files", "bytes", "inputs": {lfn, pfn, adler32}}`.
+    :returns: `{"dataset", "rule", "rse", "facility", "files", "bytes", "inputs": {lfn, pfn, adler32}}`;
+        `rule` is empty for a run that reads nothing of the lake.
     """
 
     template_fields = ("steering", "facility", "selection")
@@ -51,8 +52,10 @@ class StageInputs(BaseOperator):
         lake, dataset = InputLake(site.lake), f"{work_lfn(area)}/inputs"
         lifetime = self.steering["limits"]["input_lifetime_s"]
         whose = {"kind": "inputs", "esap_run": run_key(context)}
-        lake.collect(dataset, [f.lfn for f in files], whose, lifetime)
-        rule = lake.bring(dataset, rse, lifetime)
+        rule = ""
+        if files:
+            lake.collect(dataset, [f.lfn for f in files], whose, lifetime)
+            rule = lake.bring(dataset, rse, lifetime)
         size = sum(f.size for f in files)
         self.log.info("%d files, %d bytes, are asked for at %s by rule %s", len(files), size, rse, rule)
         return {
@@ -98,7 +101,7 @@ class ReleaseInputs(BaseOperator):
         document = ti.xcom_pull(task_ids=self.selected, key="document")
         lake = InputLake(RucioLake.from_connection(LAKE_CONNECTION))
         is_over = product is not None and is_complete(lake.lake, product["dataset"])
-        if staged:
+        if staged and staged["rule"]:
             self.log.info("%s", release_rule(lake, staged["rule"], 0 if is_over else self.grace_s))
         references = [document, staged and staged["inputs"]]
         for reference in (r for r in references if r and is_over):

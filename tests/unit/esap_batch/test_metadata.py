@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -68,3 +69,13 @@ def test_keys_are_flat_and_lower_case_so_that_rucio_can_search_them() -> None:
     assert all(key == key.lower() and "." not in key for key in found)
     assert all(isinstance(value, str | int | float | bool) for value in found.values())
     assert json.loads(json.dumps(found)) == found
+
+
+def test_of_a_long_text_only_the_checksum_is_searchable() -> None:
+    text = "print()\n" * 1000
+    steering = {**STEERING, "request": {"script": text, "site": "x" * 1000}}
+    verdict = {"passed": True, "checks": 1}
+    found = product_metadata(steering, {}, "cta-irf-1-g1", [MERGE], verdict, "0.1.0")
+    assert found["request_script_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert "request_script" not in found
+    assert found["request_site"] == "x" * 1000

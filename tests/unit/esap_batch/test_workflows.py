@@ -80,6 +80,18 @@ def test_a_form_may_not_have_fields_that_its_base_has_not(config: Path) -> None:
         load_workflow(config, "km3net_concordia")
 
 
+def test_a_default_may_be_the_text_of_a_file(config: Path) -> None:
+    script = config / "workflows/fair_analysis/k0s.py"
+    properties = load_workflow(config, "fair_analysis").properties
+    assert properties["script"]["default"] == script.read_text()
+    assert "x-esap-default-from" not in properties["script"]
+    script.write_text("print()")
+    assert load_workflow(config, "fair_analysis").properties["script"]["default"] == "print()"
+    script.unlink()
+    with pytest.raises(ConfigurationError, match=r"k0s\.py: cannot be read, and a field's default is in it"):
+        load_workflow(config, "fair_analysis")
+
+
 def test_a_changed_file_is_read_again(config: Path) -> None:
     before = load_workflow(config, "hello_world")
     assert load_workflow(config, "hello_world") is before

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from esap_batch.jobs import group_name
 from esap_batch.products import Claim
-from hooks.lake_inputs import InputLake, Staging
+from hooks.backends import facility_named
+from hooks.lake_inputs import ANY_DISK, InputLake, Staging
+from operators import site as site_module
 from operators.stage import ReleaseInputs, StageInputs
 from tests.unit.conftest import DAG_ID, DATASET, PRODUCT, RUN, RUN_ID, World, steering
 
@@ -46,16 +49,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return kept
 
 
-def selection(world: World) -> dict[str, str]:
-    return world.site().keep("selected", "selection.json", {"inputs": INPUTS})
+def selection(world: World, *inputs: dict[str, Any]) -> dict[str, str]:
+    return world.site().keep("selected", "selection.json", {"inputs": inputs})
 
 
-def stage(world: World) -> dict[str, Any]:
+def stage(world: World, inputs: list[dict[str, Any]] = INPUTS) -> dict[str, Any]:
     task = StageInputs(
         task_id="stage_inputs",
         steering={**steering(), "limits": {"input_lifetime_s": 7}},
         facility={"facility": "lapalma"},
-        selection=selection(world),
+        selection=selection(world, *inputs),
     )
     return task.execute(world.context())
 
@@ -75,6 +78,24 @@ def test_all_inputs_are_asked_for_by_one_rule_of_the_runs_own(world: World, call
     }
     located = json.loads(world.path(reference["lfn"]).read_text())["inputs"]
     assert [f["pfn"] for f in located] == [world.site().pfns([lfn])[lfn] for lfn in LFNS]
+
+
+def test_a_run_that_reads_nothing_gets_no_rule(world: World, calls: Calls) -> None:
+    staged = stage(world, [])
+    assert (staged["rule"], staged["files"], staged["bytes"]) == ("", 0, 0)
+    assert json.loads(world.path(staged["inputs"]["lfn"]).read_text()) == {"inputs": []}
+    assert calls.made == []
+
+
+def test_where_jobs_fetch_their_inputs_all_that_counts_is_that_they_are_on_disk(
+    world: World, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = replace(facility_named("lapalma"), fetches_inputs=True)
+    monkeypatch.setattr(site_module, "facility_named", lambda _name: far)
+    staged = stage(world)
+    assert calls.made[1] == ("bring", staged["dataset"], ANY_DISK, 7)
+    located = json.loads(world.path(staged["inputs"]["lfn"]).read_text())["inputs"]
+    assert [f["pfn"] for f in located] == ["", ""]
 
 
 def test_a_second_try_asks_for_the_same(world: World, calls: Calls) -> None:

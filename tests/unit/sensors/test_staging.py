@@ -10,8 +10,8 @@ from sensors.staging import AwaitInputs
 STAGED: dict[str, Any] = {"rule": "rule-1", "rse": "CSCS-DISK", "files": 4, "inputs": {"lfn": "l"}}
 
 
-def task() -> AwaitInputs:
-    return AwaitInputs(task_id="await_inputs", staged=STAGED, boosts=2, patience=9)
+def task(**changes: Any) -> AwaitInputs:
+    return AwaitInputs(task_id="await_inputs", staged=STAGED | changes, boosts=2, patience=9)
 
 
 def test_it_waits_in_the_triggerer_for_the_rule() -> None:
@@ -19,6 +19,10 @@ def test_it_waits_in_the_triggerer_for_the_rule() -> None:
         task().execute({})
     _, arguments = deferral.value.trigger.serialize()
     assert arguments == {"connection": "rucio_lake", "rule": "rule-1", "boosts": 2, "patience": 9}
+
+
+def test_a_run_that_reads_nothing_does_not_wait() -> None:
+    assert task(rule="", files=0).execute({}) == {**STAGED, "rule": "", "files": 0}
 
 
 def test_it_gives_on_what_was_staged() -> None:
