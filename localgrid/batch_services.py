@@ -72,7 +72,7 @@ def _node(node: str) -> Service:
 
     return Service(
         f"slurm-{node}",
-        ("slurmctld", "software-area"),
+        ("slurm-resume", "software-area"),
         command=partial(slurm.node_command, node=node),
         environment=environment,
         health=_node_serves(node),
@@ -119,6 +119,7 @@ _NODES: tuple[Node, ...] = (
         listener="slurmctld",
         outlives=tuple(f"slurm-{node}" for node in slurm.NODES),
     ),
+    Step("slurm-resume", ("slurmctld",), slurm.resume),
     *(_node(node) for node in slurm.NODES),
     Service(
         "sshd",

@@ -67,7 +67,8 @@ def query(layout: Layout, sql: str) -> str:
         RuntimeError: it does not answer, or refuses.
 
     """
-    return slurm.ask(layout, "mariadb", "--no-defaults", f"--socket={_socket(layout)}", "-N", "-e", sql)
+    client = ("mariadb", "--no-defaults", f"--socket={_socket(layout)}", "--user=root")
+    return slurm.ask(layout, *client, "--skip-column-names", "--execute", sql)
 
 
 def create_tables(layout: Layout) -> None:

@@ -237,7 +237,10 @@ def create_software_area(layout: Layout) -> None:
         "esap-corsika/0.1.0": PROJECT / "payloads" / "corsika" / "bin",
         "esap-noop/0.1.0": PROJECT / "payloads" / "noop" / "bin",
     }
-    heavy = {f"esap-{name}/0.1.0": PROJECT / ".envs" / name / "bin" for name in ("ctapipe", "gammapy", "ska")}
+    heavy = {
+        f"esap-{name}/0.1.0": PROJECT / ".envs" / name / "bin"
+        for name in ("ctapipe", "gammapy", "ska", "root")
+    }
     programs |= {name: target for name, target in heavy.items() if target.exists()}
     for name, target in programs.items():
         link = layout.software_area / name / "bin"

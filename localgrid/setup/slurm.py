@@ -213,6 +213,18 @@ def node_command(layout: Layout, node: str) -> list[str]:
     return [_program("slurmd"), "-D", "-f", str(configuration_file(layout)), "-N", node]
 
 
+def resume(layout: Layout) -> None:
+    """Take drained nodes into service again, as a site's operator would.
+
+    A controller that is killed forgets the jobs of its last 5 s (SLURM saves no oftener), gives their numbers
+    again, and drains the nodes that refuse to run two jobs of one number.
+    """
+    for line in ask(layout, "sinfo", "--noheader", "--Node", "--format=%N %T").splitlines():
+        node, state = line.split()
+        if state.startswith("drain"):
+            ask(layout, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
 def ask(layout: Layout, *command: str) -> str:
     """What a client of SLURM answers.
 
