@@ -13,6 +13,8 @@ setup: ## the environments; up to date ones are skipped
 EXTRAS_cta_concordia := toolchain
 EXTRAS_km3net_concordia := toolchain
 EXTRAS_ska_hi_cube := ska
+EXTRAS_fair_analysis := root
+EXTRAS_km3net_reduction := root testdata
 
 demo: ## a production from request to product, live
 	@localgrid/bootstrap.sh $(EXTRAS_$(USE_CASE))
@@ -25,10 +27,11 @@ down: ## stop them; `python -m localgrid down --purge` also forgets
 	@$(PYTHON) -m localgrid down
 
 test: ## all tests
-	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws ska
+	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws ska root
 	@$(PYTHON) -m pytest
 
-test-unit: setup ## the fast ones
+test-unit: ## the fast ones
+	@localgrid/bootstrap.sh ska root testdata
 	@$(PYTHON) -m pytest tests/unit
 
 test-heavy: ## those that need ctapipe or gammapy

@@ -27,7 +27,12 @@ from localgrid.signin import passwords
 
 LOOK_EVERY = 0.5  # seconds
 USER = "alice"
-USERS = {"km3net_concordia": "dave", "ska_hi_cube": "sofia"}  # where alice is not the one to ask
+USERS = {  # where alice is not the one to ask
+    "fair_analysis": "frank",
+    "km3net_concordia": "dave",
+    "km3net_reduction": "dave",
+    "ska_hi_cube": "sofia",
+}
 SHOWN_STATES = {"success": "[green]done[/]", "failed": "[red]failed[/]", "up_for_retry": "[yellow]again[/]"}
 SHOWN_METADATA = (
     "product_id", "product_data_category", "product_data_levels", "product_format", "request_site",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localgrid.samples.observations import Observation, SampleFile, register_observations, unpublished
+from localgrid.samples.observations import Observation, register_observations, sample_file, unpublished
 
 if TYPE_CHECKING:
     from hooks.rucio_lake import RucioLake
@@ -104,7 +103,7 @@ def _observation(o: Mapping[str, Any], made: Mapping[str, Any], directory: Path)
     lfns = [
         f"{dataset_of(o)}/{name}" for name in (made["files"][0], "obs-index.fits.gz", "hdu-index.fits.gz")
     ]
-    files = [_sample(directory / name, lfn) for name, lfn in zip(made["files"], lfns, strict=True)]
+    files = [sample_file(directory / name, lfn) for name, lfn in zip(made["files"], lfns, strict=True)]
     return Observation(dataset_of(o), metadata, files)
 
 
@@ -139,7 +138,7 @@ def make_irf(program: str, directory: Path) -> Observation:
         "product_creation_time": "2026-11-01T00:00:00",
     }
     files = [
-        _sample(directory / name, f"{IRF_DATASET}/{name}", esap_file=name)
+        sample_file(directory / name, f"{IRF_DATASET}/{name}", esap_file=name)
         for name in ("irf.fits.gz", "irf.png")
     ]
     return Observation(IRF_DATASET, metadata, files)
@@ -150,8 +149,3 @@ def _run(program: str, command: str, config: Mapping[str, Any], directory: Path,
     path.write_text(json.dumps(config))
     line = [program, command, "--config", str(path), *more]
     return subprocess.run(line, cwd=directory, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def _sample(path: Path, lfn: str, **metadata: str) -> SampleFile:
-    content = path.read_bytes()
-    return SampleFile(lfn, path, len(content), f"{zlib.adler32(content):08x}", metadata)
