@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from esap_batch.facilities import Facility
     from esap_batch.identity import Identity
     from esap_batch.jobs import Load
-    from esap_batch.matching import Match
+    from esap_batch.matching import Match, Requirements
 
 
 class SelectFacility(BaseOperator):
@@ -30,7 +30,8 @@ class SelectFacility(BaseOperator):
 
     :param steering: what `ValidateRequest` gives.
     :param requirements: the use case's function from steering and identity to `Requirements`.
-    :returns: `{"facility", "reasons", "rejected": {facility: [reason, ...]}}`.
+    :returns: `{"facility", "reasons", "rejected": {facility: [reason, ...]}, "runtimes": [type, ...]}`: the
+        runtimes are those that the workflow accepts.
     """
 
     template_fields = ("steering",)
@@ -41,22 +42,28 @@ class SelectFacility(BaseOperator):
         self.requirements = requirements
 
     def execute(self, context: Context) -> dict[str, Any]:
-        found = self._match(identity_of(owner_of(context)))
+        identity = identity_of(owner_of(context))
+        needs = self.requirements(self.steering, identity)
+        found = self._match(identity, needs)
         best = found.ranked[0]
         self.log.info("%s: %s", best.facility.title, "; ".join(best.reasons))
         for name, reasons in found.rejected.items():
             self.log.info("not %s: %s", name, "; ".join(reasons))
         rejected = {name: list(reasons) for name, reasons in found.rejected.items()}
-        return {"facility": best.facility.name, "reasons": list(best.reasons), "rejected": rejected}
+        return {
+            "facility": best.facility.name,
+            "reasons": list(best.reasons),
+            "rejected": rejected,
+            "runtimes": list(needs.runtimes),
+        }
 
-    def _match(self, identity: Identity) -> Match:
+    def _match(self, identity: Identity, needs: Requirements) -> Match:
         from esap_batch.facilities import load_facilities
         from esap_batch.health import faults
         from esap_batch.matching import NoFacilityFits, match
         from hooks import facility_health
         from hooks.settings import config_dir
 
-        needs = self.requirements(self.steering, identity)
         facilities, settings = (
             load_facilities(config_dir() / "facilities.yaml"),
             facility_health.check_settings(),

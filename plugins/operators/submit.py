@@ -13,6 +13,7 @@ from esap_batch.containers import IMAGE_FILE
 from esap_batch.housekeeping import RUN_FILE
 from esap_batch.jobs import Batch, InputFile, JobSpec, group_name, same_inputs
 from esap_batch.products import base_of, next_generation, own_claims, work_lfn
+from esap_batch.runtimes import CONTAINED, runtime_for
 from operators.login import NeedsLogin, goes_on_after_login
 from operators.site import Site, owner_of, run_key
 
@@ -37,6 +38,7 @@ class SubmitJobs(NeedsLogin):
     :param selection: reference to the document that `SelectData` keeps; `build` finds its content in the
         steering file, as `selected`.
     :param container: what `SelectContainer` gives; the payloads then run in that image.
+    :param network: the payloads may use the network, also in a container.
     :param job_type: accounting class at the back end (DIRAC's JobType).
     :returns: `{"group", "count", "facility", "task_id", "allowed_failures", "journal": {lfn, pfn, adler32}}`.
     """
@@ -53,6 +55,7 @@ class SubmitJobs(NeedsLogin):
         inputs: Any = None,
         selection: Any = None,
         container: Any = None,
+        network: bool = False,
         job_type: str = "User",
         **kwargs: Any,
     ) -> None:
@@ -64,6 +67,7 @@ class SubmitJobs(NeedsLogin):
         self.inputs = inputs
         self.selection = selection
         self.container = container
+        self.network = network
         self.job_type = job_type
 
     @goes_on_after_login
@@ -100,6 +104,7 @@ class SubmitJobs(NeedsLogin):
             software=tuple(self.steering["software"]),
             site=site.facility.site,
             job_type=self.job_type,
+            transfer=site.facility.transfer,
         )
 
     def _directory(self, site: Site, group: str, inputs: Sequence[InputFile], run: str) -> str:
@@ -117,9 +122,17 @@ class SubmitJobs(NeedsLogin):
         return next_generation(claims)
 
     def _runtime(self, site: Site) -> Mapping[str, Any]:
+        accepted = self.facility.get("runtimes", ())
+        names = [one["name"] for one in self.steering["software"]]
+        try:
+            chosen = runtime_for(site.facility, accepted, names, own_image=bool(self.container))
+        except LookupError as error:
+            raise AirflowFailException(str(error)) from None
+        if chosen["type"] in CONTAINED and self.network:
+            chosen = {**chosen, "network": True}
         if not self.container:
-            return site.facility.runtimes[0]
-        return {**site.facility.runtime("rootfs"), "image": IMAGE_FILE, "sha256": self.container["sha256"]}
+            return chosen
+        return {**chosen, "image": IMAGE_FILE, "sha256": self.container["sha256"]}
 
     def _image(self, site: Site) -> InputFile:
         """Take the image from the facility's own storage where its copy has arrived."""

@@ -12,6 +12,7 @@ from esap_batch.facilities import Requirements
 from esap_batch.identity import Identity
 from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
 from esap_batch.run_card import Run, card_problems, card_text, runs_of
+from esap_batch.runtimes import CONTAINED, PLAIN
 from esap_batch.workflows import Workflow
 
 CONFIG, CARD, SUMMARY, PLOT = "config.json", "run.inp", "summary.json", "showers.png"
@@ -97,7 +98,7 @@ def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirement
     return Requirements(
         experiments=identity.experiments,
         software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=("plain",) if request["processor"] == NOOP else ("rootfs",),
+        runtimes=(PLAIN,) if request["processor"] == NOOP else CONTAINED,
         memory_mb=max(s.memory_mb for s in steps),
         wall_time_s=max(s.wall_time_s for s in steps),
         disk_mb=max(s.disk_mb for s in steps),

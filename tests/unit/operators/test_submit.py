@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.jobs import InputFile, JobSpec, OutputSpec, group_name
 from esap_batch.products import Claim
+from hooks.backends import facility_named
+from operators import site as site_module
 from operators.submit import SubmitJobs
 from tests.unit.conftest import DAG_ID, DATASET, PRODUCT, RUN, RUN_ID, World, steering
 
@@ -27,10 +30,11 @@ def build(given: dict[str, Any], directory: str, inputs: Sequence[InputFile]) ->
 
 def run(world: World, n_jobs: int = 2, **settings: Any) -> dict[str, Any]:
     request = settings.pop("request", {})
+    facility = {"facility": "lapalma", "runtimes": settings.pop("runtimes", [])}
     task = SubmitJobs(
         task_id="submit_jobs",
         steering=steering(n_jobs=n_jobs, **request),
-        facility={"facility": "lapalma"},
+        facility=facility,
         build=build,
         **{"product": PRODUCT, **settings},
     )
@@ -76,6 +80,14 @@ def test_the_batch_says_where_how_and_with_what_its_jobs_run(world: World) -> No
     assert batch.runtime == {"type": "plain", "software_root_env": "VO_CTAO_SW_DIR"}
     assert batch.software == tuple(steering()["software"])
     assert batch.jobs[1].outputs[0].pfn.endswith(f"/LAPALMA-DISK{DATASET}/o1.json")
+
+
+def test_the_batch_says_how_fast_files_may_be_moved(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(world)
+    limited = replace(facility_named("lapalma"), max_mb_per_s=2.5)
+    monkeypatch.setattr(site_module, "facility_named", lambda _name: limited)
+    run(world)
+    assert [b.transfer for b in world.backend.batches] == [{}, {"max_mb_per_s": 2.5}]
 
 
 def test_a_second_try_names_the_same_batch_journal_and_jobs(world: World) -> None:
@@ -176,6 +188,14 @@ def test_jobs_with_a_container_run_in_its_image(world: World) -> None:
     }
     (given,) = batch.jobs[0].inputs
     assert (given.name, given.pfn, given.adler32) == ("image.tar.gz", container["pfn"], container["adler32"])
+
+
+def test_the_workflow_says_which_runtimes_it_takes_and_whether_it_needs_the_network(world: World) -> None:
+    container = in_container(world)
+    run(world, container=container, runtimes=["podman", "rootfs"], network=True)
+    assert world.backend.batches[-1].runtime["network"] is True
+    with pytest.raises(AirflowFailException, match="needed is docker with the batch's own image"):
+        run(world, container=container, runtimes=["docker"])
 
 
 def test_the_image_is_taken_from_near_the_jobs_where_a_copy_is(world: World) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def test_two_jobs_at_once_unpack_an_image_once(node: Node, image: bytes) -> None
         fcntl.flock(stream, fcntl.LOCK_EX)
         started = [node.start(job), other.start(job)]
         for process in started:
-            wait_until(lambda p=process: is_waiting_for(lock, p.pid), "the job waits for the lock")
+            wait_until(partial(is_waiting_for, lock, process.pid), "the job waits for the lock")
         assert unpacked_at(node) == []
     reasons = [node.finish(started[0]).report["reason"], other.finish(started[1]).report["reason"]]
     assert reasons == ["OK", "OK"]

@@ -10,6 +10,7 @@ from esap_batch.identity import load_identities
 from esap_batch.jobs import InputFile
 from esap_batch.matching import NoFacilityFits, match
 from esap_batch.request import examine, resolve
+from esap_batch.runtimes import CONTAINED
 from esap_batch.use_cases import cta_concordia
 from esap_batch.workflows import load_workflow
 
@@ -92,7 +93,7 @@ def test_km3net_has_defaults_and_facilities_of_its_own() -> None:
 
 def test_every_run_needs_a_facility_that_starts_images() -> None:
     identity = load_identities(CONFIG / "identity.yaml").identity_of("alice")
-    assert cta_concordia.requirements(steering(), identity).runtimes == ("rootfs",)
+    assert cta_concordia.requirements(steering(), identity).runtimes == CONTAINED
     assert cta_concordia.requirements(steering(processor="esap-noop"), identity).runtimes == ("plain",)
 
 
