@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import secrets
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ NODE_MEMORY_MB = 16_000
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 COMMAND_TIMEOUT_S = 5.0  # clients wait for minutes for a controller that is away
 LONGEST_HOME = 70  # the daemons' sockets lie some 35 characters below it, and a socket's path has 107 at most
+UNSAVED_JOBS = 1000  # more than the controller can have started and forgotten within 5 s
 NAME_LIBRARY = "libnss_wrapper.so"
 PROGRAMS = {  # with Debian's package of each
     "munged": "munge",
@@ -92,6 +94,8 @@ def configuration(layout: Layout, cpus: int) -> str:
     """The text of slurm.conf, for nodes of so many CPUs each."""
     root, user = directory(layout), account_name()
     lines = [
+        f"include {_numbers_file(layout)}",
+        "DebugFlags=NO_CONF_HASH",  # nodes need not have read the same first number
         f"ClusterName={CLUSTER}",
         f"SlurmctldHost=localhost({HOST})",
         f"SlurmctldPort={layout.ports['slurmctld']}",
@@ -176,9 +180,29 @@ def create(layout: Layout, cpus: int) -> None:
         path.mkdir(exist_ok=True, mode=0o700)
     configuration_file(layout).write_text(configuration(layout, cpus))
     (root / "etc" / "cgroup.conf").write_text("IgnoreSystemd=yes\nConstrainCores=no\nConstrainRAMSpace=no\n")
+    if not _numbers_file(layout).exists():
+        number_jobs(layout)
     key = layout.path("secrets", "munge.key")
     if not key.exists():
         write_private(key, secrets.token_hex(512))
+
+
+def _numbers_file(layout: Layout) -> Path:
+    return directory(layout) / "etc" / "numbers.conf"
+
+
+def number_jobs(layout: Layout) -> None:
+    """Let the controller begin with numbers that no job has had, also after it was killed.
+
+    SLURM saves its state every 5 s at the most: a controller that was killed has forgotten the latest jobs,
+    would give their numbers again, and nodes that still have one of that number are drained.
+    """
+    root = directory(layout)
+    traces = [*root.glob("state/hash.*/job.*"), *root.glob("node*/job*")]
+    numbers = [int(found[0]) for path in traces if (found := re.findall(r"^job\.?(\d+)$", path.name))]
+    latest = max(numbers, default=0)
+    first = latest + UNSAVED_JOBS if latest else 1
+    _numbers_file(layout).write_text(f"FirstJobId={first}\n")
 
 
 def environment(layout: Layout) -> Mapping[str, str]:
@@ -216,8 +240,7 @@ def node_command(layout: Layout, node: str) -> list[str]:
 def resume(layout: Layout) -> None:
     """Take drained nodes into service again, as a site's operator would.
 
-    A controller that is killed forgets the jobs of its last 5 s (SLURM saves no oftener), gives their numbers
-    again, and drains the nodes that refuse to run two jobs of one number.
+    The controller drains a node on which a job could not be started or ended.
     """
     for line in ask(layout, "sinfo", "--noheader", "--Node", "--format=%N %T").splitlines():
         node, state = line.split()
