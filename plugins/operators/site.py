@@ -18,6 +18,7 @@ from esap_batch.manifest import Manifest
 from esap_batch.products import work_lfn
 from hooks.backends import BackendRef, facility_named, open_backend, require_login
 from hooks.broker import Broker
+from hooks.lake_outputs import OutputLake
 from hooks.rucio_lake import RucioLake, dump
 from hooks.settings import LAKE_CONNECTION, config_dir
 from hooks.storage_element import StorageElement
@@ -100,14 +101,21 @@ class Site:
         open_inputs = (f.lfn for job in jobs for f in job.inputs if not f.pfn)
         open_outputs = (o.lfn for job in jobs for o in job.outputs if not o.pfn)
         pfns = self.pfns((*open_inputs, *open_outputs))
+        inputs = {**pfns, **self._nearest(f.lfn for job in jobs for f in job.inputs if not f.pfn)}
         return tuple(
             replace(
                 job,
-                inputs=tuple(_placed(f, pfns) for f in job.inputs),
+                inputs=tuple(_placed(f, inputs) for f in job.inputs),
                 outputs=tuple(_placed(f, pfns) for f in job.outputs),
             )
             for job in jobs
         )
+
+    def _nearest(self, lfns: Iterable[str]) -> dict[str, str]:
+        """Say where inputs lie that the runner is to fetch itself; nothing where they come by rule."""
+        wanted = sorted(set(lfns)) if self.facility.fetches_inputs else []
+        found = OutputLake(self.lake).replicas(wanted)
+        return {lfn: places[0].pfn for lfn, places in found.items() if places}
 
     def keep(self, group: str, name: str, document: Mapping[str, Any]) -> dict[str, str]:
         """Write a document into the batch's work area; give the reference that XCom carries."""

@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from esap_batch.housekeeping import RUN_FILE
 from esap_batch.jobs import InputFile, group_name
 from esap_batch.products import work_lfn
-from hooks.lake_inputs import InputLake
+from hooks.lake_inputs import ANY_DISK, InputLake
 from hooks.rucio_lake import RucioLake
 from hooks.settings import LAKE_CONNECTION
 from hooks.storage_element import StorageElement
@@ -27,7 +27,8 @@ class StageInputs(BaseOperator):
     """Asks for all inputs of a run at the facility's storage element, by one rule with a lifetime.
 
     The files become a dataset of the run's own, so that the rule is nobody else's: it keeps files that are
-    there already, brings the others, and can be released without asking who else reads them.
+    there already, brings the others, and can be released without asking who else reads them. Where the jobs
+    fetch their inputs themselves (`Facility.fetches_inputs`), the rule only sees to it that all are on disk.
 
     :param steering: what `SelectData` gives. :param facility: what `SelectFacility` gives.
     :param selection: reference to the document that `SelectData` keeps.
@@ -45,7 +46,8 @@ class StageInputs(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         site = Site.of(self.facility["facility"], owner_of(context))
-        run, rse = context["dag_run"], site.facility.storage_rse
+        run = context["dag_run"]
+        rse = ANY_DISK if site.facility.fetches_inputs else site.facility.storage_rse
         area = group_name(run.dag_id, run.run_id, self.task_id)
         files = [InputFile(**f) for f in site.recall(self.selection)["inputs"]]
         site.keep(area, RUN_FILE, {"run": run_key(context)})
@@ -70,9 +72,11 @@ class StageInputs(BaseOperator):
 
 
 def _keep_located(site: Site, area: str, files: Sequence[InputFile]) -> dict[str, str]:
-    """Keep the inputs with their places at the facility; give the reference."""
-    pfns = site.pfns(f.lfn for f in files)
-    return site.keep(area, "inputs.json", {"inputs": [asdict(replace(f, pfn=pfns[f.lfn])) for f in files]})
+    """Keep the inputs with their places at the facility, if they are to be there; give the reference."""
+    if not site.facility.fetches_inputs:
+        pfns = site.pfns(f.lfn for f in files)
+        files = [replace(f, pfn=pfns[f.lfn]) for f in files]
+    return site.keep(area, "inputs.json", {"inputs": [asdict(f) for f in files]})
 
 
 class ReleaseInputs(BaseOperator):

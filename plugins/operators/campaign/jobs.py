@@ -42,6 +42,7 @@ def batch_of(work: Work, number: int, items: Sequence[Item]) -> Batch:
         software=tuple(work.steering["software"]),
         site=work.site.facility.site,
         job_type="DL0_Reprocessing",
+        transfer=work.site.facility.transfer,
     )
 
 

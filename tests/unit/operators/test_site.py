@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.identity import IdentityRefused
-from esap_batch.jobs import JobSpec, Limits, OutputSpec
+from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
 from hooks.backends import facility_named
 from hooks.broker import Broker
+from hooks.lake_outputs import OutputLake, Replica
 from operators import site as site_module
 from operators.site import Site, identity_of, owner_of, run_key
 from tests.unit.conftest import GROUP, RUN, World
@@ -98,3 +101,26 @@ def test_a_login_must_last_for_the_longest_job(world: World, monkeypatch: pytest
     world.site().require_login(JobSpec(n, ("run",), limits=one) for n, one in enumerate(limits))
     world.site().require_login([])
     assert asked == [max(one.wall_time_s for one in limits)]
+
+
+def test_inputs_that_jobs_fetch_themselves_come_from_the_nearest_copy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = {"/ctao/esap/a": [Replica("NEAR", "file:///near/a"), Replica("FAR", "file:///far/a")]}
+    monkeypatch.setattr(OutputLake, "replicas", lambda _lake, lfns: {n: copies[n] for n in lfns})
+    site = world.site()
+    far = replace(site, facility=replace(site.facility, fetches_inputs=True))
+    job = JobSpec(
+        0,
+        ("run",),
+        inputs=(
+            InputFile("a", "/ctao/esap/a", 1, "00000001"),
+            InputFile("b", "/ctao/esap/b", 1, "00000001", "x"),
+        ),
+        outputs=(OutputSpec("o", "/ctao/esap/o"),),
+    )
+    (located,) = far.located([job])
+    assert [f.pfn for f in located.inputs] == ["file:///near/a", "x"]
+    assert located.outputs[0].pfn == site.pfns(["/ctao/esap/o"])["/ctao/esap/o"]
+    (staged,) = site.located([job])
+    assert staged.inputs[0].pfn == site.pfns(["/ctao/esap/a"])["/ctao/esap/a"]
