@@ -83,6 +83,9 @@ ORDER["ska_hi_cube"] = [
     "verify_outputs",
     "ingest_products",
 ]
+READ, PUBLISH = ORDER["cta_pi_analysis"][:6], ["submit_merge", "await_merge", *ORDER["cta_pi_analysis"][-2:]]
+ORDER["fair_analysis"] = [*READ, "submit_analysis", "await_analysis", *PUBLISH]
+ORDER["km3net_reduction"] = [*READ, "submit_reduction", "await_reduction", *PUBLISH]
 ORDER["cta_reprocessing"] = [
     "validate_request",
     "select_facility",
@@ -93,6 +96,8 @@ ORDER["cta_reprocessing"] = [
 TEARDOWNS = {name: {"clean_up", "report_end"} for name in ORDER}
 TEARDOWNS["cta_pi_analysis"] |= {"release_inputs"}
 TEARDOWNS["ska_hi_cube"] |= {"release_inputs"}
+TEARDOWNS["fair_analysis"] |= {"release_inputs"}
+TEARDOWNS["km3net_reduction"] |= {"release_inputs"}
 OWN = {"esap_batch", "hooks", "operators", "sensors", "triggers"}
 HEAVY = {"rucio", "diracx", "astropy", "numpy", "pandas", "gammapy", "paramiko", "uproot"}
 # Airflow first, then the DAG files: what comes on top is what they cost at every parse.
