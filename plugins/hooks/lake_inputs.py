@@ -11,6 +11,7 @@ from hooks.lake_bulk import BULK, BulkLake
 from hooks.rucio_lake import in_chunks
 
 ACTIVITY = "Analysis Input"
+ANY_DISK = "rse_type=DISK"  # an expression of Rucio's
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,12 @@ class InputLake(BulkLake):
                 self.lake.client.add_files_to_datasets([attachment], ignore_duplicate=True)
 
     def bring(self, dataset: str, rse: str, lifetime_s: int) -> str:
-        """Ask for the files of a dataset at `rse`, for a time; give the rule."""
-        return self.lake.add_rule(dataset, rse, activity=ACTIVITY, lifetime=lifetime_s)
+        """Ask for the files of a dataset at `rse`, for a time; give the rule.
+
+        At `ANY_DISK` each file stays where it lies, if that is on disk.
+        """
+        grouping = {"grouping": "NONE"} if rse == ANY_DISK else {}
+        return self.lake.add_rule(dataset, rse, activity=ACTIVITY, lifetime=lifetime_s, **grouping)
 
     def stagings(self, rule_ids: Sequence[str]) -> dict[str, Staging]:
         """Say how far rules of `bring` have come: one call however many there are."""

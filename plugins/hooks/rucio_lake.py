@@ -181,14 +181,14 @@ class RucioLake:
                 )
 
     def add_rule(self, dataset: str, rse: str, **options: Any) -> str:
-        """Ask for a copy at `rse`; a rule that stands already is adopted."""
+        """Ask for a copy at `rse`, an expression of Rucio's; a rule that stands already is adopted."""
         from rucio.common.exception import DuplicateRule
 
         scope = scope_of(dataset)
         with self.asking():
             try:
                 rules = self.client.add_replication_rule(
-                    [{"scope": scope, "name": dataset}], 1, rse, grouping="DATASET", **options
+                    [{"scope": scope, "name": dataset}], 1, rse, **{"grouping": "DATASET", **options}
                 )
                 return str(rules[0])
             except DuplicateRule:
