@@ -167,9 +167,15 @@ def create(layout: Layout, cpus: int) -> None:
     """Write the configuration and make the directories.
 
     Raises:
-        RuntimeError: the state directory's path is too long for the daemons' sockets.
+        RuntimeError: the state directory's path is too long for the daemons' sockets, or cannot be written
+            in SLURM's configuration, which has no quotes.
 
     """
+    if strange := re.sub(r"[\w./@+-]", "", str(layout.home)):
+        raise RuntimeError(
+            f"localgrid: SLURM cannot have {strange!r} in the path of the state directory {layout.home}. "
+            "Choose one of letters, digits and ./@+-_"
+        )
     if len(str(layout.home)) > LONGEST_HOME:
         raise RuntimeError(
             f"localgrid: the state directory {layout.home} has too long a path for SLURM's sockets "
