@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from .folders import LOGS, REPORT, Json, read_json, write_json
 
@@ -14,13 +15,14 @@ DISK_LIMIT = 34  # as in the runner's table
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SIGNALLED = 128
+ID_TIMEOUT_S = 20.0
 
 
 def run(area: str, serial: int, task: int) -> int:
     """Run one task of an order in a folder of its own; give the runner's exit code."""
     path = os.path.join(area, f"{serial:04d}")
-    order, slurm_id = read_json(path + ".json"), read_json(path + ".id")
-    if order is None or slurm_id not in (None, os.environ["SLURM_ARRAY_JOB_ID"]):
+    order, slurm_id = read_json(path + ".json"), awaited_id(path + ".id")
+    if order is None or slurm_id not in ("", os.environ["SLURM_ARRAY_JOB_ID"]):
         print(f"order {serial} is not this array's: it was submitted twice, or given up", file=sys.stderr)
         return 1
     index, attempt = order["jobs"][task]
@@ -38,6 +40,17 @@ def run(area: str, serial: int, task: int) -> int:
         return DISK_LIMIT
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def awaited_id(path: str) -> str:
+    """Read the id of the array that is the order's, which is written when sbatch has returned.
+
+    Empty when that does not happen: the submission was broken off, and this array will be found by its name.
+    """
+    deadline = time.monotonic() + ID_TIMEOUT_S
+    while not os.path.exists(path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return str(read_json(path) or "")
 
 
 def run_in(scratch: str, order: Json, index: int, attempt: int, out: str) -> int:

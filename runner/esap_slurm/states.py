@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .commands import SiteError, accounting, queue, tasks_of
 from .folders import REPORT, Area, Order, read_json, write_json
@@ -57,7 +57,11 @@ def states_of(areas: Sequence[Area], orders: Dict[str, List[Order]]) -> Dict[str
 
 
 def remembered(tasks: Sequence[Task], orders: Dict[Task, Tuple[Area, Order]]) -> Dict[Task, State]:
-    """Say what became of tasks that the controller has forgotten: by accounting, else by their reports."""
+    """Say what became of tasks that the controller has forgotten: by accounting, else by their reports.
+
+    What accounting takes for queued or running and the controller does not know is not there any more: the
+    controller has lost it, or accounting was not told of its end.
+    """
     since = min(orders[task][1].document["time"] for task in tasks)
     rows, trouble = None, ""
     try:
@@ -66,18 +70,22 @@ def remembered(tasks: Sequence[Task], orders: Dict[Task, Tuple[Area, Order]]) ->
         if error.kind != "unavailable":
             raise
         trouble = str(error)
-    told: Dict[Task, State] = {}
-    for job_id, state, code in rows or []:
-        slurm_id, _, which = job_id.partition("_")
-        for number in tasks_of(which):
-            told[slurm_id, number] = (state.split(" ")[0], f"exit code {code}" if code != "0:0" else "")
+    told = dict(state for row in rows or [] for state in accounted(row))
     found: Dict[Task, State] = {}
     for task in tasks:
         area, order = orders[task]
-        found[task] = (
-            told.get(task) or by_report(area, order, task[1]) or lost(order, rows is not None, trouble)
-        )
+        found[task] = told.get(task) or by_report(area, order, task[1]) or lost(order, rows is None, trouble)
     return found
+
+
+def accounted(row: Sequence[str]) -> Iterator[Tuple[Task, State]]:
+    """Give the tasks of a line of accounting that have ended."""
+    job_id, words, code = row
+    slurm_id, _, which = job_id.partition("_")
+    state = words.split(" ")[0]  # CANCELLED by 1000
+    if state in ENDED:
+        for number in tasks_of(which):
+            yield (slurm_id, number), (state, f"exit code {code}" if code != "0:0" else "")
 
 
 def by_report(area: Area, order: Order, task: int) -> Optional[State]:
@@ -89,14 +97,14 @@ def by_report(area: Area, order: Order, task: int) -> Optional[State]:
     return state, "SLURM has forgotten it; its report says {}".format(report["reason"])
 
 
-def lost(order: Order, accounted: bool, trouble: str) -> State:
+def lost(order: Order, unaccounted: bool, trouble: str) -> State:
     """Judge a job that nobody knows."""
     if trouble:
         raise SiteError("unavailable", trouble)
     if time.time() - order.document["time"] < FORGET_S:
         return "PENDING", "not seen in the queue yet"
-    where = "queue and accounting do" if accounted else "the queue does (this site keeps no accounting)"
-    return "LOST", f"{where} not know it and it left no report"
+    more = " (this site keeps no accounting)" if unaccounted else ""
+    return "LOST", f"SLURM does not know it any more{more} and it left no report"
 
 
 def kept_states(area: Area) -> Dict[Task, State]:

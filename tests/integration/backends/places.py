@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from localgrid.grid import Grid
 from localgrid.layout import PROJECT
 
 RUNNER = PROJECT / "runner" / "esap_runner.py"
+PLAIN = {"type": "plain"}
 NOWHERE = 9  # a port at which nothing listens
 
 
@@ -60,7 +61,9 @@ class Dirac:
     other = "bob"
     site = "ESAP.CSCS.local"
     parking = "ESAP.Parking.local"
-    runtime = {"type": "plain", "software_root_env": "VO_CTAO_SW_DIR"}  # noqa: RUF012
+    runtime: Mapping[str, Any] = field(
+        default_factory=lambda: dict(PLAIN, software_root_env="VO_CTAO_SW_DIR")
+    )
 
     def _settings(self, user: str) -> DiracSettings:
         return DiracSettings(
@@ -108,7 +111,7 @@ class Slurm:
     other = "frank"
     site = "main"
     parking = "main"
-    runtime = {"type": "plain", "software_root_env": "ESAP_SW_DIR"}  # noqa: RUF012
+    runtime: Mapping[str, Any] = field(default_factory=lambda: dict(PLAIN, software_root_env="ESAP_SW_DIR"))
 
     def connection(self, **changed: Any) -> Connection:
         path = self.grid.layout.path("secrets", "connections.json")
@@ -116,8 +119,10 @@ class Slurm:
         known["extra"] |= changed.pop("extra", {})
         return Connection(conn_id="slurm_local", **{**known, **changed, "extra": json.dumps(known["extra"])})
 
-    def open_at(self, user: str, **options: str) -> SlurmSsh:
-        return SlurmSsh(SshSettings.of(self.connection(), user), user, RUNNER, {"account": "esap", **options})
+    def open_at(self, user: str, scratch_env: str = "", extra: Any = None, **options: str) -> SlurmSsh:
+        """Open it with other options of sbatch, or with other extra of the connection."""
+        at = SshSettings.of(self.connection(extra=extra or {}), user)
+        return SlurmSsh(at, user, RUNNER, {"account": "esap", **options}, scratch_env)
 
     def open(self, user: str) -> JobBackend:
         return self.open_at(user)
