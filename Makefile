@@ -4,7 +4,7 @@ SOURCES := plugins dags runner localgrid payloads bench tests
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 export PYTHONPATH := plugins:.
 
-.PHONY: setup demo up down test test-unit test-heavy lint lock
+.PHONY: setup demo up down test test-unit test-heavy lint image lock
 
 setup: ## the environments; up to date ones are skipped
 	@localgrid/bootstrap.sh
@@ -43,6 +43,10 @@ lint: setup
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy $(SOURCES)
 	@.venv/bin/lint-imports
+	@.venv/bin/hadolint payloads/*/Containerfile
+
+image: ## the container image of a payload, by `make image NAME=noop`, into .envs/images
+	@$(PYTHON) -m payloads.build $(NAME)
 
 lock: ## pin the environments anew
 	@$(LOCK) --upgrade --group dev pyproject.toml -o requirements/airflow.txt

@@ -12,8 +12,8 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from esap_batch.fingerprint import canonical_json
 
@@ -21,6 +21,8 @@ IMAGE_AREA = "/ctao/esap/images"
 IMAGE_FILE, RECIPE_FILE = "image.tar.gz", "recipe.json"
 DIGEST_DIGITS = 16
 SCRATCH = "scratch"
+COMPRESSION = 6
+LABELS, NOBODY = "org.opencontainers.image", "65534:65534"
 RECIPE_SCHEMA = 1
 
 
@@ -79,7 +81,15 @@ def compile_arguments(recipe: Mapping[str, Any], source: str, output: str) -> li
 def containerfile(recipe: Mapping[str, Any]) -> str:
     """Write the Containerfile for a folder that holds the compiled program under its own name."""
     name = PurePosixPath(recipe["program"]).name
-    lines = [f"FROM {recipe['base']}", f"COPY {name} {recipe['program']}"]
+    labels = {
+        "title": recipe["name"],
+        "version": recipe["version"],
+        "licenses": "NOASSERTION",
+        "revision": recipe_digest(recipe),
+    }
+    lines = [f"FROM {recipe['base']}"]
+    lines += [f'LABEL {LABELS}.{key}="{value}"' for key, value in labels.items()]
+    lines += [f"COPY {name} {recipe['program']}", f"USER {NOBODY}"]
     return "\n".join([*lines, f'ENTRYPOINT ["{recipe["program"]}"]', ""])
 
 
@@ -102,6 +112,45 @@ def unpack(archive: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         content = {m.name: tar.extractfile(m) for m in tar if m.isfile()}
     return {f"/{name.lstrip('./')}": stream.read() for name, stream in content.items() if stream}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link in an image."""
+
+    goal: str
+
+
+# A root filesystem: a program's content, a file of this machine, or a link, by its absolute path.
+Tree = Mapping[str, bytes | Path | Link]
+
+
+def pack_tree(tree: Tree, target: IO[bytes]) -> None:
+    """Pack a root filesystem as tar.gz without holding it in memory; equal trees give equal bytes."""
+    folders = {str(f) for name in tree for f in PurePosixPath(name).parents} - {"/"}
+    packed = gzip.GzipFile(filename="", mode="wb", fileobj=target, compresslevel=COMPRESSION, mtime=0)
+    with packed, tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for folder in sorted(folders):
+            tar.addfile(_entry(folder, tarfile.DIRTYPE))
+        for name, content in sorted(tree.items()):
+            _add(tar, name, content)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes | Path | Link) -> None:
+    if isinstance(content, Link):
+        entry = _entry(name, tarfile.SYMTYPE)
+        entry.linkname = content.goal
+        tar.addfile(entry)
+        return
+    entry = _entry(name, tarfile.REGTYPE)
+    if isinstance(content, bytes):
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+        return
+    status = content.stat()
+    entry.size, entry.mode = status.st_size, 0o755 if status.st_mode & 0o100 else 0o644
+    with content.open("rb") as stream:
+        tar.addfile(entry, stream)
 
 
 def _entry(path: str, kind: bytes) -> tarfile.TarInfo:

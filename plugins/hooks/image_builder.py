@@ -126,13 +126,20 @@ def podman_works() -> bool:
 
 def _by_podman(recipe: Mapping[str, Any], place: Path) -> dict[str, bytes]:
     """Build from the Containerfile in `place` and give the files of the image."""
-    tag = f"localhost/esap/{recipe['name']}:{recipe_digest(recipe)[:16]}"
+    return unpack(build_by_podman(f"localhost/esap/{recipe['name']}:{recipe_digest(recipe)[:16]}", place))
+
+
+def build_by_podman(tag: str, place: Path) -> bytes:
+    """Build an image from a folder with its Containerfile; give its root filesystem (tar).
+
+    BackendRefused, with what podman said, when a step fails.
+    """
     environment = dict(os.environ)
     arguments = ["--isolation", "chroot", "--timestamp", "0", "--tag", tag, "--file", "Containerfile", "."]
     _run(["podman", "build", *arguments], environment, place)
     container = _run(["podman", "create", tag], environment, place).decode().strip().splitlines()[-1]
     try:
-        return unpack(_run(["podman", "export", container], environment, place))
+        return _run(["podman", "export", container], environment, place)
     finally:
         _run(["podman", "rm", container], environment, place)
 

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
+from pathlib import Path
 
 from esap_batch.containers import (
     ImageOrder,
     ImageSource,
+    Link,
     compile_arguments,
     containerfile,
     image_lfn,
     image_metadata,
     pack,
+    pack_tree,
     recipe_digest,
     recipe_of,
     unpack,
@@ -52,9 +56,35 @@ def test_the_configuration_goes_to_the_compiler() -> None:
 
 
 def test_the_containerfile_copies_the_program_to_its_place() -> None:
-    assert containerfile(RECIPE) == (
-        'FROM scratch\nCOPY corsika /usr/bin/corsika\nENTRYPOINT ["/usr/bin/corsika"]\n'
-    )
+    lines = containerfile(RECIPE).splitlines()
+    assert lines[0] == "FROM scratch"
+    assert lines[-3:] == [
+        "COPY corsika /usr/bin/corsika",
+        "USER 65534:65534",
+        'ENTRYPOINT ["/usr/bin/corsika"]',
+    ]
+    assert f'LABEL org.opencontainers.image.revision="{recipe_digest(RECIPE)}"' in lines
+
+
+def test_a_tree_is_packed_the_same_whatever_its_files_dates(tmp_path: Path) -> None:
+    program, note = tmp_path / "program", tmp_path / "note"
+    program.write_text("#!")
+    program.chmod(0o700)
+    note.write_text("x")
+    tree = {"/bin/p": program, "/etc/note": note, "/etc/users": b"root", "/sbin": Link("bin")}
+    first, second = io.BytesIO(), io.BytesIO()
+    pack_tree(tree, first)
+    os.utime(program, (0, 0))
+    pack_tree(dict(reversed(tree.items())), second)
+    assert first.getvalue() == second.getvalue()
+    with tarfile.open(fileobj=io.BytesIO(first.getvalue())) as tar:
+        found = {m.name: (m.mode, m.linkname) for m in tar if not m.isdir()}
+    assert found == {
+        "bin/p": (0o755, ""),
+        "etc/note": (0o644, ""),
+        "etc/users": (0o755, ""),
+        "sbin": (0o755, "bin"),
+    }
 
 
 def test_equal_files_are_packed_to_equal_bytes() -> None:
