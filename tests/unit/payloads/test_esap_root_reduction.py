@@ -98,12 +98,29 @@ def test_the_cuts_of_the_campaign_take_hits_and_events_away(tmp_path: Path) -> N
     assert 0 < strict["hits_kept"][0] < loose["hits_kept"][0]
     assert 0 < strict["events_kept"][0] < loose["events_kept"][0]
     assert reduce(tmp_path, name, trigger_mask=1 << 40).code == 0
-    assert helper("runs", tmp_path / "r.root")["events_kept"] == [0]
+    empty = helper("runs", tmp_path / "r.root")
+    assert (empty["events_kept"], empty["detector_id"]) == ([0], [133])
     checked = validate(tmp_path, "r.root", runs=[13340], campaign=CAMPAIGN | {"trigger_mask": 1 << 40})
     assert checked.code == 0, checked.stdout
 
 
-def test_files_of_one_run_count_together(tmp_path: Path) -> None:
+def test_runs_of_a_job_are_in_order_and_files_of_one_run_count_together(tmp_path: Path) -> None:
+    for name, source in (
+        ("a.root", "events_sample"),
+        ("b.root", "km3net_online"),
+        ("c.root", "events_sample"),
+    ):
+        (tmp_path / name).symlink_to(ONLINE / f"{source}.root")
+    inputs = {"a.root": 6884, "b.root": 6633, "c.root": 6884}
+    done = step(tmp_path, "reduce", {"inputs": inputs, "output": "r.root", "campaign": CAMPAIGN})
+    assert done.code == 0, done.stderr
+    runs = helper("runs", tmp_path / "r.root")
+    assert (runs["run"], runs["events_read"]) == ([6633, 6884], [3, 20])
+    checked = validate(tmp_path, "r.root", runs=[6633, 6884])
+    assert failed(checked.document) == set()
+
+
+def test_files_of_one_run_from_several_jobs_count_together(tmp_path: Path) -> None:
     name = "KM3NeT_00000133_JDAQEvent.root"
     for output in ("r0.root", "r1.root"):
         assert reduce(tmp_path, name, output=output).code == 0

@@ -14,7 +14,7 @@ from esap_fits.reading import Key, PayloadError, complete, integer, read_documen
 
 from . import __version__
 from .km3net import Chunk, read_events
-from .reduced import COLUMNS, DOMS, EVENTS, RUNS, write_reduced
+from .reduced import COLUMNS, DOMS, EVENTS, RUNS, joined, write_reduced
 
 log = logging.getLogger(__name__)
 
@@ -55,30 +55,27 @@ def reduce(config: Path) -> None:
     told = read_document(config, KEYS)
     campaign = read_campaign(told["campaign"], f"{config}: campaign")
     tables = [reduce_file(Path(name), run, campaign) for name, run in told["inputs"].items()]
-    joined = {
-        name: {c: np.concatenate([t[name][c] for t in tables]) for c in tables[0][name]}
-        for name in (EVENTS, RUNS, DOMS)
-    }
-    write_reduced(Path(told["output"]), joined, campaign)
-    log.info("%d files: %d events kept", len(tables), len(joined[EVENTS]["run"]))
+    all_of_them = joined(tables)
+    write_reduced(Path(told["output"]), all_of_them, campaign)
+    log.info("%d files: %d events kept", len(tables), len(all_of_them[EVENTS]["run"]))
 
 
 def reduce_file(path: Path, run: int, campaign: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Give the tables of one file; PayloadError when its events are of another run than `run`."""
-    chunks = [_reduce_chunk(chunk, campaign) for chunk in _of_run(path, run)]
+    read = _of_run(path, run)
+    chunks = [_reduce_chunk(chunk, campaign) for chunk in read]
     events = {c: np.concatenate([one[0][c] for one in chunks]) for c in chunks[0][0]} if chunks else {}
     hits: Counter[int] = Counter()
     for _, found, _ in chunks:
         hits.update(found)
     totals = np.sum([one[2] for one in chunks], axis=0) if chunks else np.zeros(3, dtype="i8")
-    columns = {c: events.get(c, np.zeros(0, dtype="i8")) for c in (*COLUMNS[EVENTS], "detector_id")}
-    detector = columns.pop("detector_id")
+    columns = {c: events.get(c, np.zeros(0, dtype="i8")) for c in COLUMNS[EVENTS]}
     doms = sorted(hits)
     return {
         EVENTS: columns,
         RUNS: _one_row(
             run=run,
-            detector_id=int(detector[0]) if len(detector) else 0,
+            detector_id=int(read[0].headers["detector_id"][0]) if read else 0,
             bytes_read=path.stat().st_size,
             events_read=int(totals[0]),
             hits_read=int(totals[1]),
@@ -118,7 +115,7 @@ def _reduce_chunk(
     times = ak.values_astype(hits.time_ns, "i8")
     span = ak.fill_none(ak.max(times, axis=1) - ak.min(times, axis=1), 0)
     columns: dict[str, Any] = {
-        **{n: chunk.headers[n].astype("i8") for n in ("detector_id", "run", "frame_index", "utc_s")},
+        **{n: chunk.headers[n].astype("i8") for n in ("run", "frame_index", "utc_s")},
         "trigger_counter": chunk.headers["trigger_counter"].astype("i8"),
         "trigger_mask": mask.astype("i8"),
         "snapshot_hits": ak.to_numpy(ak.num(tot)).astype("i8"),

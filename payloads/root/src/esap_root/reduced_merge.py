@@ -13,7 +13,7 @@ from esap_fits.reading import Key, PayloadError, names, read_document, text
 from . import CREATOR
 from .opening import reading
 from .reduce import read_campaign
-from .reduced import DOMS, EVENTS, RUNS, Tables, read_campaign_of, read_tables, write_reduced
+from .reduced import DOMS, RUNS, Tables, joined, read_campaign_of, read_tables, write_reduced
 from .reduced_picture import draw_reduction
 
 FORMAT = "esap-root-reduction"
@@ -31,14 +31,7 @@ def merge_reduced(config: Path) -> None:
     """Make of all files of `config` one ROOT file, its summary and its picture."""
     told = read_document(config, KEYS)
     campaign = read_campaign(told["campaign"], f"{config}: campaign")
-    read = [_read(Path(name), campaign) for name in told["files"]]
-    tables = {
-        name: {c: np.concatenate([t[name][c] for t in read]) for c in read[0][name]}
-        for name in (EVENTS, RUNS, DOMS)
-    }
-    tables[EVENTS] = _ordered(tables[EVENTS], "run", "frame_index", "trigger_counter")
-    tables[RUNS] = _summed(tables[RUNS], ("run", "detector_id"))
-    tables[DOMS] = _summed(tables[DOMS], ("run", "dom_id"))
+    tables = joined([_read(Path(name), campaign) for name in told["files"]])
     output = Path(told["output"])
     write_reduced(output, tables, campaign)
     summary = {"format": FORMAT, "creator": CREATOR, **summarise(tables, campaign)}
@@ -67,22 +60,3 @@ def _read(path: Path, campaign: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if theirs != dict(campaign):
             raise PayloadError(f"{path.name} is of another campaign, or of other parameters of it: {theirs}")
         return read_tables(file)
-
-
-def _ordered(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    order = np.lexsort([table[key] for key in reversed(keys)])
-    return {name: column[order] for name, column in table.items()}
-
-
-def _summed(table: Mapping[str, Any], keys: tuple[str, str]) -> dict[str, Any]:
-    """Give one row for each pair of keys: files of one run count together."""
-    pairs = np.stack([table[key] for key in keys], axis=1)
-    found, which = np.unique(pairs, axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    summed = {}
-    for name, column in table.items():
-        if name not in keys:
-            total = np.zeros(len(found), dtype="i8")
-            np.add.at(total, which, column)
-            summed[name] = total
-    return {**{key: found[:, n] for n, key in enumerate(keys)}, **summed}
