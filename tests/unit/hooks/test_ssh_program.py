@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import Connection
+
+from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
+from hooks.settings import runner_path
+from hooks.ssh_program import SshProgram, SshSettings
+
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS"
+
+
+def connection(**changed: Any) -> Connection:
+    extra = {"host_key": HOST_KEY, **changed.pop("extra", {})}
+    known = {"conn_type": "ssh", "host": "login.example.org", "login": "esap", **changed}
+    return Connection(conn_id="slurm", extra=json.dumps(extra), **known)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    (tmp_path / "alice").write_text("key")
+    return tmp_path
+
+
+def test_a_connection_says_how_to_reach_the_site(keys: Path) -> None:
+    found = SshSettings.of(connection(extra={"keys_dir": str(keys), "work_area": "/lustre/esap"}), "alice")
+    assert found.address == "esap@login.example.org:22"
+    assert (found.key_file, found.work_area, found.python) == (keys / "alice", "/lustre/esap", "python3")
+
+
+def test_without_a_login_each_user_has_their_own(keys: Path) -> None:
+    at = connection(login=None, port=2222, extra={"keys_dir": str(keys)})
+    assert SshSettings.of(at, "alice").address == "alice@login.example.org:2222"
+
+
+def test_a_key_may_serve_all(keys: Path) -> None:
+    assert (
+        SshSettings.of(connection(extra={"key_file": str(keys / "alice")}), "bob").key_file == keys / "alice"
+    )
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"host_key": ""}, "connection slurm has no extra host_key"),
+        ({}, "connection slurm: neither keys_dir nor key_file"),
+        ({"keys_dir": "/nowhere"}, "no SSH key of user 'bob' here"),
+    ],
+)
+def test_what_is_missing_is_named(extra: dict[str, str], said: str) -> None:
+    with pytest.raises(RefusedForGood, match=said):
+        SshSettings.of(connection(extra=extra), "bob")
+
+
+class Scripted(SshProgram):
+    """Answers from a list instead of over a connection."""
+
+    def __init__(self, *answers: tuple[int, bytes, bytes]) -> None:
+        at = SshSettings("host", 22, "esap", HOST_KEY, Path("key"), "work")
+        runner = runner_path()
+        super().__init__(at, runner.parent, "esap_slurm", {"esap_runner.py": runner})
+        self.answers, self.installed = list(answers), 0
+
+    def _run(self, text: bytes) -> tuple[int, bytes, bytes]:
+        return self.answers.pop(0)
+
+    def _install(self) -> None:
+        self.installed += 1
+
+
+def test_the_program_is_installed_where_it_is_missing() -> None:
+    site = Scripted((2, b"", b"can't open file"), (0, b'{"answer": 7}', b""))
+    assert site.ask({"ask": "hello"}) == 7
+    assert site.installed == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("unavailable", BackendUnavailable), ("refused", BackendRefused), ("refused_for_good", RefusedForGood)],
+)
+def test_errors_keep_their_kind_and_words(kind: str, error: type[Exception]) -> None:
+    said = json.dumps({"error": {"kind": kind, "message": "no such partition"}}).encode()
+    with pytest.raises(error, match=r"esap_slurm at esap@host:22 .*no such partition"):
+        Scripted((0, said, b"")).ask({})
+
+
+def test_words_that_are_no_answer_are_shown() -> None:
+    with pytest.raises(BackendUnavailable, match="python3: command not found"):
+        Scripted((127, b"", b"sh: python3: command not found\n")).ask({})
+    with pytest.raises(BackendUnavailable, match="nothing, and ended with 137"):
+        Scripted((137, b"", b"")).ask({})
+
+
+def test_a_new_version_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "esap_slurm").mkdir()
+    (tmp_path / "esap_slurm" / "program.py").write_text("1")
+    runner = tmp_path / "esap_runner.py"
+    runner.write_text("1")
+    at = SshSettings("host", 22, "esap", HOST_KEY, Path("key"), "work")
+
+    def place() -> str:
+        return SshProgram(at, tmp_path, "esap_slurm", {"esap_runner.py": runner})._place("x")
+
+    first = place()
+    assert first == place()
+    runner.write_text("2")
+    assert place() != first
+
+
+def test_the_archive_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+    import zipapp
+
+    site, archive = Scripted(), tmp_path / "esap_slurm.pyz"
+    zipapp.create_archive(site._folder, archive, main="esap_slurm.program:main", filter=site._is_ours)
+    names = zipfile.ZipFile(archive).namelist()
+    assert "__main__.py" in names
+    assert {name for name in names if not name.endswith(".py")} == set()
+    assert {name.split("/")[0] for name in names} == {"__main__.py", "esap_slurm"}
