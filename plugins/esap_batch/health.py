@@ -47,7 +47,8 @@ class Health:
 
     def document(self) -> dict[str, Any]:
         """Give it as JSON, `fault` with it for those who only read."""
-        return {**asdict(self), "fault": self.fault}
+        checks = [asdict(check) for check in self.checks]
+        return {**asdict(self), "checks": checks, "fault": self.fault}
 
     @property
     def fault(self) -> str:

@@ -48,7 +48,7 @@ class CheckFacility(BaseOperator):
         self.facility = facility
 
     def execute(self, context: Context) -> dict[str, Any]:
-        user = tester_of(self.facility)
+        user = account_for(self.facility)
         if user is None:
             why = "config/facilities_check.yaml names no user of its experiments"
             return self._end([Check(CONNECTION, Outcome.UNKNOWN, why)])
@@ -151,7 +151,7 @@ class TellHealth(BaseOperator):
         return shown
 
 
-def tester_of(facility: str) -> str | None:
+def account_for(facility: str) -> str | None:
     """Name the user as whom a facility is tested: that of the first of its experiments which has one."""
     users = facility_health.check_settings()["users"]
     return next((users[e] for e in sorted(facility_named(facility).experiments) if e in users), None)
