@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,20 +20,14 @@ from esap_batch.errors import Problem
 from esap_batch.facilities import Requirements
 from esap_batch.identity import Identity
 from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
+from esap_batch.own_workflow import ABOUT, CONFIG, files_of, is_own, workflow_problems
 from esap_batch.partition import Split, Splitting
 from esap_batch.projects import Projects
 from esap_batch.selection import Catalogue, Policy, SelectionRefused
 from esap_batch.subcubes import cut, least_overlap
 from esap_batch.workflows import Workflow
 
-CONFIG, SETTINGS, WORKFLOW, SNAKEFILE, ABOUT = (
-    "config.json",
-    "settings.json",
-    "workflow.json",
-    "Snakefile",
-    "cube.json",
-)
-PROGRAM, NOOP, SNAKEMAKE = "esap-ska", "esap-noop", "snakemake"
+PROGRAM, NOOP = "esap-ska", "esap-noop"
 MAPS = "moments.fits"
 # What the analysis leaves, and what is looked up for its check.
 RESULTS: Mapping[str, tuple[str, ...]] = {
@@ -51,20 +44,13 @@ SEARCH = (
     "min_pixels",
     "min_channels",
 )
-OWN = ("snakefile", "workflow_archive")  # fields that bring a workflow
-GIVEN = (
-    "cube",
-    "about",
-    "settings",
-    "subcubes",
-)  # members of a workflow's configuration that are the service's
 MEGABYTE = 1e6
 
 
 def check(request: Mapping[str, Any], workflow: Workflow) -> list[Problem]:
     """Check across fields: where the cube comes from, kernels and overlap, and what a workflow brings."""
     _, problems = read_basket(request.get("basket", []))
-    return [*problems, *_source_problems(request), *_kernel_problems(request), *_workflow_problems(request)]
+    return [*problems, *_source_problems(request), *_kernel_problems(request), *workflow_problems(request)]
 
 
 def choose(
@@ -171,45 +157,6 @@ def _kernel_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(name, value, f"at least {least}", "the kernels reach farther")
 
 
-def _workflow_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
-    brought = [name for name in OWN if request.get(name)]
-    others = [n for n in (*OWN, "workflow_config", "workflow_outputs") if request.get(n)]
-    if request["processor"] != SNAKEMAKE:
-        for name in others:
-            allowed = f"nothing with processor = {request['processor']}"
-            yield Problem(name, request[name], allowed, f"only {SNAKEMAKE} runs a workflow")
-        return
-    if len(brought) == len(OWN):
-        yield Problem(
-            "workflow_archive", request["workflow_archive"], "nothing beside a snakefile", "there are two"
-        )
-    outputs = request.get("workflow_outputs", [])
-    if brought and not outputs:
-        yield Problem("workflow_outputs", outputs, "at least one name", "nothing would come of the workflow")
-    if outputs and not brought:
-        allowed = f"nothing without {' or '.join(OWN)}"
-        yield Problem("workflow_outputs", outputs, allowed, "the outputs of our own workflow are known")
-    twice = sorted({name for name in outputs if outputs.count(name) > 1})
-    reserved = sorted({*outputs} & {CONFIG, SETTINGS, WORKFLOW, SNAKEFILE, ABOUT})
-    if twice or reserved:
-        yield Problem("workflow_outputs", twice or reserved, "each name once, none of the job's own", "")
-    yield from _config_problems(request.get("workflow_config"))
-
-
-def _config_problems(text: str | None) -> Iterator[Problem]:
-    try:
-        given = json.loads(text) if text else {}
-    except (ValueError, RecursionError) as error:
-        yield Problem("workflow_config", text, "a JSON object", str(error))
-        return
-    if not isinstance(given, dict):
-        yield Problem("workflow_config", text, "a JSON object", "it is none")
-    elif taken := sorted(set(given) & set(GIVEN)):
-        yield Problem(
-            "workflow_config", taken, f"members other than {', '.join(GIVEN)}", "the service sets them"
-        )
-
-
 def _cube(steering: Mapping[str, Any], inputs: Sequence[InputFile]) -> InputFile:
     lfn = steering["selected"]["cube"]["lfn"]
     return next(i for i in inputs if i.lfn == lfn)
@@ -273,33 +220,18 @@ def _merge_job(steering: Mapping[str, Any], directory: str, inputs: Sequence[Inp
 
 def _workflow_job(steering: Mapping[str, Any], directory: str, inputs: Sequence[InputFile]) -> JobSpec:
     request, selected = steering["request"], steering["selected"]
-    archive, own = selected["archive"], any(request.get(name) for name in OWN)
     outputs = (
         [_checked(directory, name) for name in request["workflow_outputs"]]
-        if own
+        if is_own(request)
         else [_checked(directory, name, *more) for name, more in RESULTS.items()]
     )
-    config = {
-        "snakefile": SNAKEFILE if request.get("snakefile") else None,
-        "archive": archive["name"] if archive else None,
-        "workflow_config": WORKFLOW,
-        "outputs": [o.name for o in outputs],
-    }
-    given = {
-        **json.loads(request.get("workflow_config") or "{}"),
-        "cube": selected["cube"]["name"],
-        "about": ABOUT,
-        "settings": SETTINGS,
-        "subcubes": [s["index"] for s in selected["subcubes"]],
-    }
-    files: dict[str, Any] = {CONFIG: config, WORKFLOW: given}
-    files[SETTINGS] = _settings(steering, directory, selected["subcubes"])
-    if request.get("snakefile"):
-        files[SNAKEFILE] = request["snakefile"]
+    subcubes = selected["subcubes"]
+    given = {"cube": selected["cube"]["name"], "subcubes": [s["index"] for s in subcubes]}
+    settings = _settings(steering, directory, subcubes)
     return JobSpec(
         index=0,
         command=(PROGRAM, "workflow", "--config", CONFIG),
-        files=files,
+        files=files_of(request, selected["archive"], [o.name for o in outputs], given, settings),
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         limits=_limits(steering, "last", steering["needs"]["cells"], cores=request["cores"]),

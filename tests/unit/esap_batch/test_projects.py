@@ -22,8 +22,10 @@ def user(name: str) -> Identity:
     [
         ("alice", ["PI-2026-001"]),
         ("bob", ["PI-2026-002"]),
-        ("dave", []),
-        ("carol", ["PI-2026-001", "PI-2026-002"]),
+        ("dave", ["KM3NET-TESTDATA"]),
+        ("sofia", ["HI-2026-016"]),
+        ("frank", ["CBM-2026-001"]),
+        ("carol", sorted(PROJECTS.by_id)),
     ],
 )
 def test_each_user_reads_their_own_projects(name: str, readable: list[str]) -> None:

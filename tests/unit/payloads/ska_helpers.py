@@ -1,0 +1,196 @@
+"""What the tests of esap-ska do with cubes; run with the payload's Python. Each function prints JSON.
+
+python ska_helpers.py corrupt DIRECTORY OUTDIR | damage CUBE OUTDIR | rows CATALOGUE | splits CONFIG
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+
+def _pixel(hdu: str, change: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def apply(hdus: Any) -> None:
+        hdus[hdu].data = change(hdus[hdu].data.copy())
+
+    return apply
+
+
+def _one(value: float, row: int = 48, column: int = 48) -> Callable[[Any], Any]:
+    def change(data: Any) -> Any:
+        data[row, column] = value
+        return data
+
+    return change
+
+
+def _key(hdu: str, **changes: Any) -> Callable[[Any], None]:
+    def apply(hdus: Any) -> None:
+        for name, value in changes.items():
+            if value is None:
+                hdus[hdu].header.remove(name)
+            else:
+                hdus[hdu].header[name] = value
+
+    return apply
+
+
+def _drop(hdu: str) -> Callable[[Any], None]:
+    return lambda hdus: hdus.pop(hdus.index_of(hdu))
+
+
+def _map_changes() -> dict[str, Callable[[Any], None]]:
+    import numpy as np
+
+    return {
+        "untouched": lambda _hdus: None,
+        "nan_map": _pixel("MOMENT0", _one(np.nan)),
+        "wrong_wcs": _key("MOMENT0", CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN"),
+        "no_wcs": _key("MOMENT1", CTYPE1=None, CTYPE2=None),
+        "no_unit": _key("MOMENT0", BUNIT=None),
+        "wrong_unit": _key("MOMENT1", BUNIT="m/s"),
+        "negative_flux": _pixel("MOMENT0", _one(-100.0)),
+        "flux_halved": _pixel("MOMENT0", lambda d: d * 0.5),
+        "velocity_outside": _pixel("MOMENT1", lambda d: d + 9000),
+        "velocity_lost": _pixel("MOMENT1", lambda d: d * np.nan),
+        "dispersion_negative": _pixel("MOMENT2", lambda d: d - 1000),
+        "no_moment2": _drop("MOMENT2"),
+        "no_beam": _key("PRIMARY", BMAJ=None),
+        "other_size": _pixel("MOMENT2", lambda d: d[:-1]),
+    }
+
+
+def corrupt(source: Path, directory: Path) -> list[str]:
+    """Write one damaged product for each way; checksums are right except where they are the point."""
+    from astropy.io import fits
+
+    for name, change in _map_changes().items():
+        with fits.open(source / "moments.fits") as opened:
+            hdus = fits.HDUList([hdu.copy() for hdu in opened])
+            change(hdus)
+            hdus.writeto(directory / f"{name}.fits", checksum=True)
+    plain = (source / "moments.fits").read_bytes()
+    flipped = bytearray(plain)
+    flipped[60_000] ^= 0x10
+    (directory / "bit_flip.fits").write_bytes(flipped)
+    (directory / "truncated.fits").write_bytes(plain[:50_000])
+    (directory / "truncated.fits.gz").write_bytes((source / "mask.fits.gz").read_bytes()[:-500])
+    with fits.open(source / "mask.fits.gz") as opened:
+        mask = opened[0].copy()
+        mask.data = mask.data * 2
+        mask.writeto(directory / "labels_doubled.fits", checksum=True)
+    text = (source / "catalogue.vot").read_text()
+    for name, (old, new) in _text_changes(text).items():
+        changed = text.replace(old, new)
+        assert changed != text, name
+        (directory / f"{name}.vot").write_text(changed)
+    (directory / "cut.vot").write_text(text[: len(text) // 2])
+    (directory / "cut.png").write_bytes((source / "overview.png").read_bytes()[:-100])
+    return sorted(path.name for path in directory.iterdir())
+
+
+def _text_changes(text: str) -> dict[str, tuple[str, str]]:
+    first = rows_of(text)[0]
+    ra, flux = f"<TD>{first['ra']}</TD>", f"<TD>{first['f_sum']}</TD>"
+    return {
+        "off_the_map": (ra, "<TD>211.0</TD>"),
+        "off_the_sky": (ra, "<TD>-12.0</TD>"),
+        "negative": (flux, "<TD>-3.5</TD>"),
+        "flux_changed": (flux, f"<TD>{float(first['f_sum']) * 1.1}</TD>"),
+        "flux_unknown": (flux, "<TD>NaN</TD>"),
+        "no_units": (' unit="deg"', ""),
+        "no_ucd": ('ucd="phot.flux;em.line"', ""),
+        "wrong_ucd": ('ucd="phot.flux;em.line"', 'ucd="phot.flow"'),
+        "id_wrong": ("<TD>1</TD>", "<TD>7</TD>"),
+    }
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    """Give the rows of a VOTable as texts."""
+    import xml.etree.ElementTree as ET
+
+    root = ET.fromstring(text)
+    names = [e.attrib["name"] for e in root.iter() if e.tag.endswith("}FIELD")]
+    found = (e for e in root.iter() if e.tag.endswith("}TR"))
+    return [dict(zip(names, (c.text or "" for c in row), strict=True)) for row in found]
+
+
+def damage(cube: Path, directory: Path) -> list[str]:
+    """Write cubes that cannot be searched."""
+    import numpy as np
+    from astropy.io import fits
+
+    changes: dict[str, Callable[[Any], None]] = {
+        "kelvin": _key("PRIMARY", BUNIT="K"),
+        "no_beam": _key("PRIMARY", BMAJ=None),
+        "optical": _key("PRIMARY", CTYPE3="VOPT"),
+        "galactic": _key("PRIMARY", CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN"),
+        "four_axes": _pixel("PRIMARY", lambda d: d[None]),
+        "silent": _pixel("PRIMARY", lambda d: d * 0),
+        "some_nan": _pixel("PRIMARY", lambda d: np.where(np.arange(d.shape[2]) < 3, np.nan, d)),
+    }
+    for name, change in changes.items():
+        with fits.open(cube) as opened:
+            hdus = fits.HDUList([hdu.copy() for hdu in opened])
+            change(hdus)
+            hdus.writeto(directory / f"{name}.fits")
+    (directory / "cut.fits").write_bytes(cube.read_bytes()[:2000])
+    return sorted(path.name for path in directory.iterdir())
+
+
+def splits(config: Path) -> Iterator[str]:
+    """Read ways to cut a cube, one a line; give the digest of all that comes of each."""
+    base = json.loads(config.read_text())
+    for line in sys.stdin:
+        edges = json.loads(line)
+        boxes = product(*(pairwise(edges[axis]) for axis in ("channel", "y", "x")))
+        base["subcubes"] = [
+            {"index": n, "x": list(x), "y": list(y), "channel": list(z)} for n, (z, y, x) in enumerate(boxes)
+        ]
+        yield json.dumps({"digest": _digest(base), "subcubes": len(base["subcubes"])})
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    from esap_ska.parts import find, read_part
+    from esap_ska.settings import finding_digest
+    from esap_ska.sources import Least, catalogue, moments, reliable
+    from esap_ska.unite import unite
+
+    Path("split.json").write_text(json.dumps(settings))
+    names = [Path(f"split_{s['index']}.fits") for s in settings["subcubes"]]
+    for subcube, name in zip(settings["subcubes"], names, strict=True):
+        find(Path("split.json"), subcube["index"], name)
+    parts = [read_part(name) for name in names]
+    signal = reliable(unite(parts, finding_digest(settings)), Least(20, 4, 2))
+    columns, maps = catalogue(signal, parts[0].geometry), moments(signal, parts[0].geometry)
+    digest = hashlib.sha256(repr([list(c) for c in columns.values()]).encode())
+    for values in maps.values():
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def main() -> None:
+    """Run the helper that the command line names."""
+    name, *rest = sys.argv[1:]
+    outcome: Any
+    if name == "splits":
+        for answer in splits(Path(rest[0])):
+            sys.stdout.write(answer + "\n")
+            sys.stdout.flush()
+        return
+    if name == "corrupt":
+        outcome = corrupt(Path(rest[0]), Path(rest[1]))
+    elif name == "damage":
+        outcome = damage(Path(rest[0]), Path(rest[1]))
+    else:
+        outcome = rows_of(Path(rest[0]).read_text())
+    sys.stdout.write(json.dumps(outcome))
+
+
+if __name__ == "__main__":
+    main()
