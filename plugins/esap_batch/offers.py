@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from esap_batch.facilities import AUTO, Facility, Requirements
 from esap_batch.jobs import Load
@@ -60,15 +61,21 @@ class Offers:
     refused: Mapping[str, tuple[str, ...]]
 
 
-def offers(work: Work, facilities: Sequence[Facility], load: Mapping[str, Load]) -> Offers:
-    """Ask all facilities; `load` has the jobs of this service that wait or run at each now.
+def offers(
+    work: Work,
+    facilities: Sequence[Facility],
+    load: Mapping[str, Load],
+    unfit: Mapping[str, str] = MappingProxyType({}),
+) -> Offers:
+    """Ask all facilities; one that the request names comes first if it fits.
 
-    A facility that the request names comes first if it fits.
+    :param load: the jobs of this service that wait or run at each now.
+    :param unfit: what speaks against facilities, by their names.
     """
     preferred, volume = work.needs.preferred, sum(work.files.values())
     needs = replace(work.needs, preferred=AUTO, input_rses=_near(work), input_bytes=volume)
     try:
-        found = match(needs, facilities, load)
+        found = match(needs, facilities, load, unfit)
     except NoFacilityFits as none:
         return Offers((), none.rejected)
     ranked = sorted(found.ranked, key=lambda r: r.facility.name != preferred)

@@ -11,38 +11,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
 from itsdangerous import BadData, URLSafeSerializer
-from sqlalchemy import Integer, and_, cast, func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from access.callers import serving
 from esap_batch.facilities import load_facilities
-from esap_batch.jobs import Load
 from esap_batch.offers import HOLDS_S, Offers, Work, offers
-from esap_batch.progress import PROGRESS
 from esap_batch.request import resolve
 from esap_batch.use_cases.registry import use_case
 from hooks.settings import LAKE_CONNECTION, config_dir
-from portal.core.phases import UNFINISHED
 from portal.core.refusals import BadRequest, Conflict, NotFound
 from portal.core.service import Jobs, Order, problems_of, workflow_for
+from portal.core.standing import standing
 from store.sessions import now, transaction
 from store.tables import Job
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from access.users import EsapUser
     from esap_batch.workflows import Workflow
     from portal.core.jobs import JobView
 
 SALT = "esap-batch offer"
 LONGEST_TOKEN = 6000  # characters: it is part of an address
-SELECT_FACILITY = "select_facility"
 FACILITY = "facility"  # field of a request that names one
 
 
@@ -171,37 +161,13 @@ def read_offer(token: str, user: EsapUser) -> SignedOffer:
     return SignedOffer(ask, content["f"], content["s"], content["e"])
 
 
-def load_of_facilities(session: Session) -> dict[str, Load]:
-    """Count the jobs of all runs that wait or run at each facility now, in one query."""
-    chosen, told = aliased(XComModel), aliased(XComModel)
-    queued, running = (
-        func.sum(func.coalesce(cast(told.value[state].as_string(), Integer), 0))
-        for state in ("queued", "running")
-    )
-    facility = chosen.value["facility"].as_string()
-    query = (
-        select(facility, queued, running)
-        .select_from(TaskInstance)
-        .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
-        .join(
-            told,
-            and_(told.dag_run_id == DagRun.id, told.task_id == TaskInstance.task_id, told.key == PROGRESS),
-        )
-        .join(chosen, and_(chosen.dag_run_id == DagRun.id, chosen.task_id == SELECT_FACILITY))
-        .where(chosen.key == "return_value", TaskInstance.state.in_(UNFINISHED), DagRun._state == "running")
-        .group_by(facility)
-    )
-    return {name: Load(int(q), int(r)) for name, q, r in session.execute(query) if name}
-
-
 def _offers(user: EsapUser, workflow: str, request: Mapping[str, Any], *, look_up: bool) -> Offers:
     from esap_batch.workflows import load_workflow
 
     steering = resolve(request, load_workflow(config_dir(), workflow), user.get_name(), "")
     work = _work(user, steering, look_up=look_up)
-    with serving(None), transaction() as session:  # the jobs of all users count
-        load = load_of_facilities(session)
-    return offers(work, load_facilities(config_dir() / "facilities.yaml"), load)
+    now_there = standing()
+    return offers(work, load_facilities(config_dir() / "facilities.yaml"), now_there.load, now_there.faults)
 
 
 def _work(user: EsapUser, steering: dict[str, Any], *, look_up: bool) -> Work:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from esap_batch.facilities import Facility as Place
 from esap_batch.facilities import load_facilities
@@ -14,6 +15,7 @@ from esap_batch.workflows import Workflow, load_workflow
 from hooks.settings import config_dir
 from portal.core.addresses import public_base
 from portal.core.service import workflows_of
+from portal.core.standing import standing
 from portal.esap.callers import UsersJobs
 from portal.esap.paging import Page, PageWish, page_of
 from portal.esap.responses import refusals
@@ -31,8 +33,11 @@ async def search_facilities(
     experiments, is_admin = mine.user.identity.experiments, mine.user.identity.is_admin
     places = load_facilities(config_dir() / "facilities.yaml")
     usable = [p for p in places if p.enabled and (is_admin or p.experiments & experiments)]
+    now = await run_in_threadpool(standing)
     found = [
-        _facility(p, public_base(request)) for p in usable if _has(keyword, p.name, p.title, described(p))
+        _facility(p, public_base(request), now.words(p.name))
+        for p in usable
+        if _has(keyword, p.name, p.title, described(p))
     ]
     return JSONResponse(page_of(request, wish, found[wish.skip : wish.skip + wish.size], len(found)))
 
@@ -59,10 +64,10 @@ def described(place: Place) -> str:
     )
 
 
-def _facility(place: Place, base: str) -> dict[str, str]:
+def _facility(place: Place, base: str, doing: str) -> dict[str, str]:
     return {
         "name": place.name,
-        "description": described(place),
+        "description": f"{described(place)}; now: {doing}",
         "url": f"{base}/batch/facilities#{place.name}",
         "facilitytype": place.type,
         "runtimeengine": ", ".join(str(r["type"]) for r in place.runtimes),

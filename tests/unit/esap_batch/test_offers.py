@@ -66,6 +66,12 @@ def test_no_offer_at_all_has_the_reasons() -> None:
     assert offers(work(), [], {}).made == ()
 
 
+def test_what_is_out_of_order_offers_nothing() -> None:
+    found = offers(work(), [FAR, NEAR], {}, {"near": "is out of order: x"})
+    assert [o.facility.name for o in found.made] == ["far"]
+    assert found.refused == {"near": ("is out of order: x",)}
+
+
 @given(jobs=st.integers(1, 10_000), load=st.integers(0, 10_000), slots=st.integers(1, 500))
 def test_more_load_never_ends_earlier(jobs: int, load: int, slots: int) -> None:
     place = facility("f", limits=FacilityLimits(3600, 2000, 10_000, slots))

@@ -12,6 +12,7 @@ from airflow.models.base import Base
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.tasklog import LogTemplate
+from airflow.models.variable import Variable
 from airflow.models.xcom import XComModel
 from airflow.utils.state import DagRunState
 from fastapi import FastAPI
@@ -27,7 +28,7 @@ from access.users import EsapUser
 from esap_batch.identity import load_identities
 from esap_batch.jobs import Load
 from hooks.settings import config_dir
-from portal.core import jobs, offers
+from portal.core import jobs, standing
 from portal.core.airflow_api import AirflowApi
 from portal.esap import callers
 from portal.esap.app import create_app
@@ -43,7 +44,7 @@ GROUPS = {
 def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     import_all_models()
-    tables = [model.__table__ for model in (DagRun, LogTemplate, TaskInstance, XComModel)]
+    tables = [model.__table__ for model in (DagRun, LogTemplate, TaskInstance, Variable, XComModel)]
     Base.metadata.create_all(engine, tables=tables)
     Table.metadata.create_all(engine)
 
@@ -54,7 +55,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setattr("airflow.utils.session.create_session", create_session)
     monkeypatch.setattr(jobs, "adopt_runs", lambda *_: None)  # is PostgreSQL's; see tests/e2e
-    monkeypatch.setattr(offers, "load_of_facilities", lambda _session: {"lapalma": Load(running=7)})
+    monkeypatch.setattr(standing, "load_of_facilities", lambda _session: {"lapalma": Load(running=7)})
     yield engine
     engine.dispose()
 

@@ -47,3 +47,9 @@ def test_pages(alice: TestClient) -> None:
 def test_nobody_searches_without_credentials(esap: Esap) -> None:
     assert esap().get("batch/workflows/search").status_code == 401
     assert esap("x", "Token").get("batch/facilities/search").status_code == 401
+
+
+def test_a_facility_tells_how_it_is_doing(alice: TestClient) -> None:
+    answer = alice.get("batch/facilities/search", params={"keyword": "la palma"})
+    (lapalma,) = answer.json()["results"]
+    assert lapalma["description"].endswith("; now: not checked; 7 jobs run and 0 wait")
