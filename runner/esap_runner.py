@@ -519,6 +519,12 @@ def disk_mb(directory: str) -> float:
     return total / 2.0**20
 
 
+def is_disk_full(directory: str) -> bool:
+    """True when the file system of a directory has no room left, not even for a short report."""
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize < REPORT_SPACE
+
+
 def signal_all(number: int) -> bool:
     """Send a signal to all that the runner has started; True while there is any such process."""
     alive = False
@@ -1502,6 +1508,9 @@ class Job:
             raise JobError("PAYLOAD_SIGNAL", message)
         if code > 0:
             self.check_engine(code)
+            if is_disk_full("."):
+                message = "the worker node's disk is full, and the payload ended with exit code {}"
+                raise JobError("DISK_LIMIT", message.format(code))
             raise JobError("PAYLOAD_FAILED", f"the payload ended with exit code {code}")
         self.watched.check_disk()
         missing = [one["name"] for one in self.job["outputs"] if not os.path.isfile(one["name"])]

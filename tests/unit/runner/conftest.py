@@ -165,6 +165,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
         "VO_CTAO_SW_DIR": str(tmp_path / "software"),
         "DIRAC_SITE": "ESAP.Test.local",
         "ESAP_RETRY_DELAYS_S": "0.05,0.05",
+        **{name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ},
     }
     node = Node(tmp_path, environment)
     yield node

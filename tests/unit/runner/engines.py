@@ -51,11 +51,21 @@ def _start(options: list[str], root: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def why_not(program: str, *probe: str) -> str:
+    """Say why a program cannot be used here, or ""."""
+    if shutil.which(program) is None:
+        return f"{program} is not there: only its command line is tested, it is not started"
+    done = subprocess.run([program, *probe], capture_output=True, text=True, check=False)
+    return f"{program} is there but does not work: {done.stderr.strip()[-200:]}" if done.returncode else ""
+
+
 PODMAN_OPTIONS, PODMAN_WHY_NOT = podman_options()
 WHY_NOT = {
-    "bwrap": "" if shutil.which("bwrap") else "bwrap is not there: apt-get install bubblewrap",
-    "unshare": "" if shutil.which("unshare") else "unshare is not there: apt-get install util-linux",
+    "bwrap": why_not("bwrap", "--version"),
+    "unshare": why_not("unshare", "--version"),
     "podman": PODMAN_WHY_NOT,
+    "docker": why_not("docker", "version"),
+    "apptainer": why_not("apptainer", "--version"),
 }
 ENGINES = [
     pytest.param(name, marks=pytest.mark.skipif(bool(why), reason=why)) for name, why in WHY_NOT.items()

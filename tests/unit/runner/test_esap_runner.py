@@ -6,7 +6,9 @@ import ast
 import hashlib
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,6 +18,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
+
+from runner import esap_runner
 
 from .conftest import GROUP, PROJECT, RUNNER, Json, Node, adler32, is_alive, wait_until
 
@@ -453,6 +457,9 @@ class Store(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.failures = 0
         self.refuses_puts = False
+        self.cuts: list[int] = []  # how many bytes of an answer to send before hanging up
+        self.knows_ranges = True
+        self.starts: list[int] = []
         self.puts = 0
 
     def url(self, path: str) -> str:
@@ -478,7 +485,21 @@ class StoreHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self.fails():
             found = self.server.files.get(self.path)
-            self.answer(404) if found is None else self.answer(200, found)
+            self.answer(404) if found is None else self.send_file(found)
+
+    def send_file(self, content: bytes) -> None:
+        asked = self.headers.get("Range", "") if self.server.knows_ranges else ""
+        start = int(asked[len("bytes=") : -1]) if asked else 0
+        self.server.starts.append(start)
+        if start >= len(content) > 0:
+            return self.answer(416)
+        cut = self.server.cuts.pop(0) if self.server.cuts else len(content)
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start : start + cut])
+        self.close_connection = True
+        return None
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -554,3 +575,158 @@ def test_http_server_that_is_down_or_refuses(node: Node, store: Store) -> None:
     assert "403" in outcome.report["message"]
     output["pfn"] = "http://127.0.0.1:9/out.bin"
     assert node.run(node.job(sh("echo x > out.bin"), outputs=[output])).code == 50
+
+
+def test_http_download_goes_on_where_it_was_cut_off(node: Node, store: Store) -> None:
+    given = http_input(store, os.urandom(300_000))
+    store.cuts = [100_000, 150_000]
+    outcome = node.run(node.job(sh("true"), inputs=[given]))
+    assert outcome.report["reason"] == "OK", outcome.stdout
+    assert store.starts == [0, 100_000, 250_000]
+
+
+def test_http_download_from_a_server_without_ranges_begins_anew(node: Node, store: Store) -> None:
+    given = http_input(store, os.urandom(300_000))
+    store.cuts, store.knows_ranges = [100_000], False
+    outcome = node.run(node.job(sh("true"), inputs=[given]))
+    assert outcome.report["reason"] == "OK", outcome.stdout
+    assert store.starts == [0, 0]
+
+
+def test_http_download_of_a_file_that_has_changed_meanwhile_begins_anew(node: Node, store: Store) -> None:
+    given = http_input(store, b"x" * 300_000)
+    store.files["/in.bin"] = b"y" * 300_000
+    store.cuts = [100_000]
+    process = node.start(node.job(sh("true"), inputs=[given]))
+    wait_until(lambda: len(store.starts) == 1, "the first try")
+    store.files["/in.bin"] = b"x" * 300_000
+    assert node.finish(process).report["reason"] == "OK"
+    assert store.starts == [0, 100_000, 0]
+
+
+# --- what the site gives --------------------------------------------------------------------------
+
+
+def test_transfers_keep_the_pace() -> None:
+    now = [100.0]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    pace = esap_runner.Pace(2e6, clock=lambda: now[0], sleep=sleep)
+    for _ in range(10):
+        pace.take(1_000_000)
+    assert sum(slept) == pytest.approx(5.0)
+    now[0] += 60
+    pace.take(1_000_000)
+    assert slept[-1] == pytest.approx(0.5)  # what was not used is not saved up
+    assert pace.block == 500_000
+
+
+@pytest.mark.parametrize("transfer", [{"max_mb_per_s": 0}, {"max_mb_per_s": "fast"}, 5])
+def test_a_wrong_pace_is_told(node: Node, transfer: Any) -> None:
+    outcome = node.run(None, document=node.document(node.job(sh("true"))) | {"transfer": transfer})
+    assert outcome.report["reason"] == "BAD_DESCRIPTION"
+    assert "transfer" in outcome.report["message"]
+
+
+def test_files_are_moved_under_a_limit_too(node: Node) -> None:
+    given = node.give("in.bin", b"a" * 100_000)
+    job = node.job(sh("cp in.bin out.bin"), inputs=[given], outputs=[node.output("out.bin")])
+    outcome = node.run(None, document=node.document(job) | {"transfer": {"max_mb_per_s": 50}})
+    assert outcome.report["reason"] == "OK", outcome.stdout
+    assert node.stored("out.bin").read_bytes() == b"a" * 100_000
+
+
+def test_the_payload_is_told_its_cores(node: Node) -> None:
+    node.environment["SLURM_CPUS_PER_TASK"] = "3"
+    job = node.job(sh("echo $ESAP_CORES >out.txt"), outputs=[node.output("out.txt")], limits={"cores": 2})
+    outcome = node.run(job)
+    assert node.stored("out.txt").read_text() == "3\n"
+    assert outcome.report["cores"] == 3
+    assert outcome.report["limits"]["cores"] == 2
+
+
+@pytest.mark.parametrize("cores", [0, 1.5, True, "2"])
+def test_cores_are_a_whole_number(node: Node, cores: Any) -> None:
+    outcome = node.run(node.job(sh("true"), limits={"cores": cores}))
+    assert outcome.report["reason"] == "BAD_DESCRIPTION"
+    assert "limits.cores" in outcome.report["message"]
+
+
+MODULES = """
+module() {
+    [ "$2" = prog/1.0 ] || { echo "ERROR: Unable to locate a modulefile for '$2'" >&2; return 1; }
+    export PROG_HOME="/opt/prog with blanks"
+}
+"""
+
+
+def test_modules_are_loaded_as_the_site_has_them(node: Node) -> None:
+    (node.root / ".bash_profile").write_text(MODULES)
+    node.runtime["modules"] = ["prog/1.0"]
+    node.software = []
+    job = node.job(sh("echo $PROG_HOME >out.txt"), outputs=[node.output("out.txt")])
+    outcome = node.run(job)
+    assert outcome.report["reason"] == "OK", outcome.stdout
+    assert node.stored("out.txt").read_text() == "/opt/prog with blanks\n"
+
+
+def test_a_module_that_the_site_lacks(node: Node) -> None:
+    (node.root / ".bash_profile").write_text(MODULES)
+    node.runtime["modules"] = ["other/2.0"]
+    outcome = node.run(node.job(sh("true")))
+    assert outcome.report["reason"] == "SOFTWARE_MISSING"
+    assert "module load other/2.0 does not work here: ERROR: Unable to locate" in outcome.report["message"]
+
+
+# --- a disk that is really full -------------------------------------------------------------------
+
+SMALL_DISK = """
+mount -t tmpfs -o size=2m small "$1" && cp batch.json "$1" && cd "$1" || exit 99
+shift
+"$@"
+code=$?
+cp job-report.json ..
+exit $code
+"""
+
+
+def may_mount() -> bool:
+    command = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "small", "/tmp"]
+    return shutil.which("unshare") is not None and subprocess.run(command, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_mount(), reason="no file system can be mounted here: no user namespaces")
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"command": ["sh", "-c", "cat /dev/zero >fill || exit 1"]},
+        {"command": ["true"], "inputs": 4_000_000},
+        {"command": ["sh", "-c", "cat /dev/zero >fill"], "outputs": 1},
+    ],
+)
+def test_a_full_disk_leaves_room_for_the_report(node: Node, job: Json) -> None:
+    if "inputs" in job:
+        job = job | {"inputs": [node.give("in.bin", b"a" * job["inputs"])]}
+    if "outputs" in job:
+        job = job | {"outputs": [node.output("out.txt", ["sh", "-c", "cat fill; echo x"])]}
+    (node.directory / "disk").mkdir(parents=True)
+    (node.directory / "batch.json").write_text(json.dumps(node.document(node.job(**job))))
+    started = subprocess.run(
+        [
+            *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL_DISK, "sh", "disk"),
+            *(sys.executable, str(RUNNER), "--index", "3"),
+        ],
+        cwd=node.directory,
+        env=node.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads((node.directory / "job-report.json").read_text())
+    assert report["exit_code"] == started.returncode
+    assert report["reason"] == "DISK_LIMIT", started.stdout
+    assert "the worker node's disk is full" in report["message"]

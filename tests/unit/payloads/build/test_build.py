@@ -56,17 +56,9 @@ def test_the_image_runs_by_itself(image: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     with tarfile.open(image) as tar:
         tar.extractall(root, filter="tar")
-    command = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        f"--root={root}",
-        "/usr/local/bin/esap-noop",
-        "--version",
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={"PATH": "/usr/local/bin"}
-    )
+    command = ["unshare", "--user", "--map-root-user", f"--root={root}", "esap-noop", "--version"]
+    path = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=path)
     assert (done.returncode, done.stdout) == (0, "esap-noop 0.1.0\n"), done.stderr
 
 
