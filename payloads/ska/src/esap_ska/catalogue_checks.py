@@ -48,8 +48,12 @@ def check_catalogue(path: Path, maps: Path | None) -> Report:
     _check_rows(rows, report)
     if maps is not None:
         _check_against(rows, maps, report)
-    report.summary = {"sources": len(rows), "flux_jy_kms": float(np.sum(rows["f_sum"]))}
+    report.summary = {"sources": len(rows), "flux_jy_kms": _flux(rows)}
     return report
+
+
+def _flux(rows: Any) -> float:
+    return float(np.ma.filled(np.ma.asarray(rows["f_sum"], dtype=float), np.nan).sum())
 
 
 def _read(path: Path) -> tuple[VOTableFile | None, str]:
@@ -63,7 +67,7 @@ def _read(path: Path) -> tuple[VOTableFile | None, str]:
 
 def _same_unit(found: Any, wanted: str) -> bool:
     try:
-        return u.Unit(found or "") == u.Unit(wanted)
+        return bool(u.Unit(found or "") == u.Unit(wanted))
     except (ValueError, TypeError):
         return False
 
@@ -96,6 +100,6 @@ def _check_against(rows: Any, maps: Path, report: Report) -> None:
     note(
         report, "catalogue.positions", bool(inside.all()), "on the map", f"{int((~inside).sum())} lie outside"
     )
-    total = float(np.sum(rows["f_sum"]))
+    total = _flux(rows)
     same = bool(np.isclose(total, flux, rtol=1e-6, atol=1e-12))
     note(report, "catalogue.flux", same, f"{flux:g} Jy km/s, that of the maps", f"adds up to {total:g}")

@@ -105,7 +105,7 @@ def _validate(options: argparse.Namespace) -> int:
 
     report = check(options.file, options.maps)
     print(json.dumps(report.document(), indent=1))
-    return report.exit_code
+    return int(report.exit_code)
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ def inner(cells: npt.NDArray[np.generic], begin: tuple[int, int, int], box: Box)
 
 def blocks_of(shape: tuple[int, int, int]) -> list[Box]:
     """Give the blocks on which the noise is measured: spread evenly over the cube."""
-    axes = [_spread(*one) for one in zip(shape, BLOCKS, BLOCK, strict=True)]
-    return list(product(*axes))
+    x, y, z = (_spread(*one) for one in zip(shape, BLOCKS, BLOCK, strict=True))
+    return list(product(x, y, z))
 
 
 def _spread(length: int, number: int, size: int) -> list[slice]:

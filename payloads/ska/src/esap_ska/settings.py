@@ -70,7 +70,7 @@ KEYS = {
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Read the configuration; PayloadError lists every key that is unknown, missing or wrong."""
-    settings = read_document(path, KEYS)
+    settings: dict[str, Any] = read_document(path, KEYS)
     settings["subcubes"] = [complete(one, SUBCUBE, f"{path}: subcubes") for one in settings["subcubes"]]
     return settings
 

@@ -56,7 +56,8 @@ def extents(signal: Signal) -> tuple[Any, Any]:
     """Count the pixels and the channels of each source."""
     sky = np.unique(np.stack([signal.source, signal.y, signal.x]), axis=1)
     spectrum = np.unique(np.stack([signal.source, signal.channel]), axis=1)
-    return tuple(np.bincount(one[0], minlength=signal.number) for one in (sky, spectrum))  # type: ignore[return-value]
+    pixels, channels = (np.bincount(one[0], minlength=signal.number) for one in (sky, spectrum))
+    return pixels, channels
 
 
 def catalogue(signal: Signal, geometry: Geometry) -> dict[str, Any]:
