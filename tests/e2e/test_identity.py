@@ -348,7 +348,7 @@ def test_affiliation_decides_which_workflows_there_are(ask: Ask) -> None:
     def seen(user: str) -> set[str]:
         return {d["dag_id"] for d in ask(user, "GET", "/api/v2/dags").json()["dags"]}
 
-    assert seen("dave") == {"hello_world", "km3net_concordia"}
+    assert seen("dave") == {"hello_world", "km3net_concordia", "km3net_reduction"}
     assert DAG in seen("alice")
     assert "km3net_concordia" not in seen("alice")
     assert "housekeeping" not in seen("alice") | seen("dave")

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from esap_batch.errors import Problem
+from esap_batch.facilities import Requirements
 from esap_batch.identity import Identity
 from esap_batch.offers import Work
-from esap_batch.projects import load_projects
-from esap_batch.selection import SelectionRefused
-from esap_batch.use_cases import cta_pi_analysis, cta_reprocessing
+from esap_batch.projects import Projects, load_projects
+from esap_batch.selection import Catalogue, DataSelection, SelectionRefused
+from esap_batch.use_cases import (
+    cta_pi_analysis,
+    cta_reprocessing,
+    fair_analysis,
+    km3net_reduction,
+    ska_hi_cube,
+)
 from hooks.lake_bulk import BulkLake
 from hooks.lake_inputs import InputLake
 from hooks.rucio_lake import RucioLake
@@ -21,18 +29,28 @@ from portal.core.refusals import BadRequest
 Survey = Callable[[Mapping[str, Any], Identity, str], Work]
 
 
-def _selected(steering: Mapping[str, Any], identity: Identity, connection: str) -> Work:
+class Selecting(Protocol):
+    """A use case that chooses the data of its run by itself."""
+
+    def choose(
+        self, steering: Mapping[str, Any], identity: Identity, projects: Projects, catalogue: Catalogue
+    ) -> DataSelection: ...
+
+    def requirements(self, steering: Mapping[str, Any], identity: Identity) -> Requirements: ...
+
+
+def _selected(use_case: Selecting, steering: Mapping[str, Any], identity: Identity, connection: str) -> Work:
     """Choose the data of an analysis as its run will."""
     lake = InputLake(RucioLake.from_connection(connection))
     try:
         projects = load_projects(config_dir() / "projects.yaml")
-        selection = cta_pi_analysis.choose(steering, identity, projects, lake)
+        selection = use_case.choose(steering, identity, projects, lake)
     except SelectionRefused as refusal:
         raise BadRequest(str(refusal)) from None
     files = {f.lfn: f.size for f in selection.inputs}
-    places = lake.places(sorted(files))
-    needs = cta_pi_analysis.requirements({**steering, "needs": selection.needs(places)}, identity)
-    return Work(needs, len(selection.units), files, places)
+    places = lake.places(sorted(files)) if files else {}
+    needs = use_case.requirements({**steering, "needs": selection.needs(places)}, identity)
+    return Work(needs, needs.n_jobs, files, places)
 
 
 def _observed(steering: Mapping[str, Any], identity: Identity, connection: str) -> Work:
@@ -64,4 +82,10 @@ def _observed(steering: Mapping[str, Any], identity: Identity, connection: str) 
     )
 
 
-SURVEYS: dict[str, Survey] = {"cta_pi_analysis": _selected, "cta_reprocessing": _observed}
+SURVEYS: dict[str, Survey] = {
+    "cta_pi_analysis": partial(_selected, cta_pi_analysis),
+    "cta_reprocessing": _observed,
+    "fair_analysis": partial(_selected, fair_analysis),
+    "km3net_reduction": partial(_selected, km3net_reduction),
+    "ska_hi_cube": partial(_selected, ska_hi_cube),
+}

@@ -75,3 +75,20 @@ def test_what_selects_nothing_is_refused() -> None:
         survey(obs_ids="9")
     with pytest.raises(BadRequest, match="there are none"):
         survey(obs_ids="1-3", telescopes="7")
+
+
+def test_what_reads_nothing_of_the_lake_asks_it_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "InputLake", lambda _lake: None)
+    workflow = load_workflow(config_dir(), "fair_analysis")
+    identity = load_identities(config_dir() / "identity.yaml").identity_from_groups("frank", ["fair/users"])
+    work = inputs.SURVEYS["fair_analysis"](resolve({}, workflow, "frank", ""), identity, "rucio_lake")
+    assert (work.jobs, work.files, work.places) == (1, {}, {})
+
+
+def test_data_that_may_not_be_read_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "InputLake", lambda _lake: None)
+    workflow = load_workflow(config_dir(), "fair_analysis")
+    identity = load_identities(config_dir() / "identity.yaml").identity_from_groups("frank", ["fair/users"])
+    steering = resolve({"project": "PI-2026-001"}, workflow, "frank", "")
+    with pytest.raises(BadRequest, match="frank may not read project PI-2026-001"):
+        inputs.SURVEYS["fair_analysis"](steering, identity, "rucio_lake")
