@@ -76,6 +76,7 @@ def _node(node: str) -> Service:
         command=partial(slurm.node_command, node=node),
         environment=environment,
         health=_node_serves(node),
+        prepare=partial(slurm.tell_down, node=node),
         listener=f"slurm-{node}",
         sockets=f"slurm/{node}",  # slurmstepd's, one for each job
     )

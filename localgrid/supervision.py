@@ -244,8 +244,9 @@ def _orphaned_session(leader: int) -> Iterator[int]:
     """The members of a session whose leader is gone; none if it lives."""
     import psutil
 
-    if psutil.pid_exists(leader):
-        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if psutil.Process(leader).status() != psutil.STATUS_ZOMBIE:
+            return
     for pid in psutil.pids():
         with contextlib.suppress(ProcessLookupError):
             if os.getsid(pid) == leader:

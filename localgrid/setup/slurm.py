@@ -128,7 +128,7 @@ def configuration(layout: Layout, cpus: int) -> str:
         "InactiveLimit=0",
         "KillWait=5",
         "WaitTime=0",
-        "BatchStartTimeout=60",
+        "BatchStartTimeout=20",
         "MinJobAge=60",
         "MaxArraySize=1001",
         "JobRequeue=0",
@@ -248,10 +248,18 @@ def resume(layout: Layout) -> None:
 
     The controller drains a node on which a job could not be started or ended.
     """
-    for line in ask(layout, "sinfo", "--noheader", "--Node", "--format=%N %T").splitlines():
-        node, state = line.split()
+    told = ask(layout, "sinfo", "--noheader", "--Node", "--format=%N %T")
+    for node, state in {tuple(line.split()) for line in told.splitlines()}:  # a line for each partition
         if state.startswith("drain"):
             ask(layout, "scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
+def tell_down(layout: Layout, node: str) -> None:
+    """Tell the controller that a node went down: its jobs end as NODE_FAIL, until it registers again.
+
+    The controller itself would not miss the jobs of a node that comes back before its silence is noticed.
+    """
+    ask(layout, "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=restarted")
 
 
 def ask(layout: Layout, *command: str) -> str:

@@ -137,7 +137,7 @@ def test_only_drained_nodes_are_resumed(layout: Layout, monkeypatch: pytest.Monk
 
     def ask(_: Layout, *command: str) -> str:
         asked.append(command)
-        return "node1 drained\nnode2 idle\n" if command[0] == "sinfo" else ""
+        return "node1 drained\nnode1 drained\nnode2 idle\n" if command[0] == "sinfo" else ""
 
     monkeypatch.setattr(slurm, "ask", ask)
     slurm.resume(layout)
