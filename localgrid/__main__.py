@@ -156,5 +156,23 @@ def token(user: Annotated[str, typer.Argument(help=f"one of {', '.join(USERS)}")
     _guarded(lambda: typer.echo(sign_in(grid.info, user)["access_token"]))
 
 
+@app.command()
+def facilities(
+    within: Annotated[float, typer.Option(help="seconds to wait for the result")] = 600,
+) -> None:
+    """Test every facility with a small job; exit code 1 when one is out of order."""
+    from rich.markdown import Markdown
+
+    from localgrid.airflow_api import AirflowApi
+    from localgrid.facilities import check
+
+    grid, found = _grid(), []
+    _guarded(lambda: found.append(check(AirflowApi.of(grid.info, "carol"), within)))
+    (table, well), *_ = found
+    console.print(Markdown(table))
+    if not well:
+        raise typer.Exit(1)
+
+
 if __name__ == "__main__":
     app()
