@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from esap_batch.jobs import JobBackend
 from hooks.dirac_wms import DiracSettings, DiracWms
 from hooks.settings import runner_path
 from localgrid.airflow_api import ENDED, AirflowApi
 from localgrid.grid import Grid
+from tests.integration.backends.places import Slurm
 
 
 @dataclass
@@ -59,3 +61,19 @@ def dirac(grid: Grid) -> DiracWms:
     """Reach DiracX as alice, to count what the runs have really submitted."""
     credentials = Path(grid.home) / "secrets" / "diracx" / "alice.json"
     return DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_path())
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A facility, and its back end as alice reaches it."""
+
+    facility: str
+    backend: JobBackend
+
+
+@pytest.fixture(params=["cscs", "fair-slurm"])
+def placed(request: pytest.FixtureRequest, grid: Grid, dirac: DiracWms) -> Placed:
+    """Give a facility of each kind of back end."""
+    if request.param == "cscs":
+        return Placed("cscs", dirac)
+    return Placed("fair-slurm", Slurm(grid).open("alice"))

@@ -6,50 +6,49 @@ import uuid
 from typing import Any
 
 from esap_batch.jobs import JobState, group_name
-from hooks.dirac_wms import DiracWms
 from localgrid.grid import Grid
-from tests.e2e.conftest import Runs
+from tests.e2e.conftest import Placed, Runs
 
 DAG = "hello_world"
 
 
-def running(alice: Runs, dirac: DiracWms, wait_for: Any) -> tuple[str, str]:
+def running(alice: Runs, placed: Placed, wait_for: Any) -> tuple[str, str]:
     """Start a run and wait until its jobs run and the triggerer watches them."""
     run = alice.start(
-        DAG, n_jobs=3, message=uuid.uuid4().hex, behaviour="slow", duration_s=600, facility="cscs"
+        DAG, n_jobs=3, message=uuid.uuid4().hex, behaviour="slow", duration_s=600, facility=placed.facility
     )
     group = group_name(DAG, run, "submit_jobs")
-    wait_for(lambda: dirac.counts([group])[group][JobState.RUNNING] > 0)
+    wait_for(lambda: placed.backend.counts([group])[group][JobState.RUNNING] > 0)
     wait_for(lambda: "jobs 0 of 3 done" in alice.told(DAG, run, "await_jobs"))
     return run, group
 
 
-def test_failing_a_run_by_hand_kills_its_jobs(alice: Runs, dirac: DiracWms, wait_for: Any) -> None:
-    run, group = running(alice, dirac, wait_for)
+def test_failing_a_run_by_hand_kills_its_jobs(alice: Runs, placed: Placed, wait_for: Any) -> None:
+    run, group = running(alice, placed, wait_for)
     alice.api.set_state(DAG, run, "failed")
-    wait_for(lambda: dirac.counts([group])[group] == {JobState.CANCELLED: 3})
+    wait_for(lambda: placed.backend.counts([group])[group] == {JobState.CANCELLED: 3})
     assert alice.end(DAG, run) == "failed"
     assert "was cancelled" in alice.told(DAG, run, "report_end")
 
 
 def test_a_cleared_wait_kills_its_jobs_and_submits_them_again(
-    alice: Runs, dirac: DiracWms, wait_for: Any
+    alice: Runs, placed: Placed, wait_for: Any
 ) -> None:
-    run, group = running(alice, dirac, wait_for)
+    run, group = running(alice, placed, wait_for)
     alice.api.clear(DAG, run, "await_jobs")
-    wait_for(lambda: dirac.counts([group])[group][JobState.CANCELLED] == 3)
+    wait_for(lambda: placed.backend.counts([group])[group][JobState.CANCELLED] == 3)
     wait_for(lambda: "submitting 3 jobs again" in alice.told(DAG, run, "await_jobs"))
-    wait_for(lambda: sum(dirac.counts([group])[group].values()) == 6)
+    wait_for(lambda: sum(placed.backend.counts([group])[group].values()) == 6)
     alice.api.set_state(DAG, run, "failed")
-    wait_for(lambda: dirac.counts([group])[group] == {JobState.CANCELLED: 6})
+    wait_for(lambda: placed.backend.counts([group])[group] == {JobState.CANCELLED: 6})
 
 
 def test_a_restart_of_the_triggerer_kills_nothing(
-    grid: Grid, alice: Runs, dirac: DiracWms, wait_for: Any
+    grid: Grid, alice: Runs, placed: Placed, wait_for: Any
 ) -> None:
-    run, group = running(alice, dirac, wait_for)
+    run, group = running(alice, placed, wait_for)
     grid.stop("airflow-triggerer")
     grid.start("airflow-triggerer")
-    assert dirac.counts([group])[group][JobState.CANCELLED] == 0
+    assert placed.backend.counts([group])[group][JobState.CANCELLED] == 0
     alice.api.set_state(DAG, run, "failed")
-    wait_for(lambda: dirac.counts([group])[group] == {JobState.CANCELLED: 3})
+    wait_for(lambda: placed.backend.counts([group])[group] == {JobState.CANCELLED: 3})
