@@ -10,6 +10,7 @@ from localgrid.parts import Health, Node, Service, Started, Step, UnhealthyError
 from localgrid.setup import accounting, slurm, ssh
 
 WORKING = ("IDLE", "MIXED", "ALLOCATED", "COMPLETING")
+UNUSABLE = {"DRAIN", "NOT_RESPONDING"}
 
 
 def _answers(*command: str, expect: str = "") -> Health:
@@ -60,7 +61,7 @@ def _node_serves(node: str) -> Health:
         if not since.isdecimal() or int(since) < int(started.time):
             raise UnhealthyError("not registered with the controller yet since its start")
         state = fields["State"].split("+")
-        if state[0] not in WORKING or "DRAIN" in state:
+        if state[0] not in WORKING or not UNUSABLE.isdisjoint(state):
             raise UnhealthyError(f"the controller says {fields['State']} {fields.get('Reason', '')}".strip())
 
     return check

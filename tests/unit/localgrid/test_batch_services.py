@@ -42,6 +42,7 @@ def trouble(layout: Layout, name: str) -> str:
         ("NodeName=node1 State=IDLE SlurmdStartTime=999", "not registered with the controller yet"),
         ("NodeName=node1 State=UNKNOWN SlurmdStartTime=None", "not registered with the controller yet"),
         ("NodeName=node1 State=IDLE+DRAIN SlurmdStartTime=2000 Reason=Duplicate", "IDLE+DRAIN Duplicate"),
+        ("NodeName=node1 State=MIXED+NOT_RESPONDING SlurmdStartTime=2000", "MIXED+NOT_RESPONDING"),
         ("NodeName=node1 State=IDLE* SlurmdStartTime=2000", "the controller says IDLE*"),
         ("NodeName=node1 State=DOWN SlurmdStartTime=2000 Reason=gone", "the controller says DOWN gone"),
     ],
