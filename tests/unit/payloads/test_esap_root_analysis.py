@@ -58,7 +58,7 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with two jobs' outputs and the product. Nothing may be written to it."""
     directory = tmp_path_factory.mktemp("analysis")
     for seed in (1, 2):
-        done = run_script(directory, output=f"a{seed}.root", toy=TOY | {"seed": seed})
+        done = run_script(directory, output=f"a{seed}.root", inputs=[], toy=TOY | {"seed": seed})
         assert done.code == 0, done.stderr
     done = merge(directory, "a1.root", "a2.root")
     assert done.code == 0, done.stderr

@@ -24,8 +24,9 @@ class ScriptFailed(Exception):  # noqa: N818 - says what happened
         self.code = 1
 
 
+FILES = names()
 KEYS = {
-    "inputs": names(default=[]),
+    "inputs": Key(f"{FILES.allowed}, or [] with toy", lambda v: v == [] or FILES.accepts(v), []),
     "output": text(120),
     "parameters": Key("an object", lambda v: isinstance(v, dict), {}),
     "toy": Key("an object (run, events, seed)", lambda v: isinstance(v, dict), None),
