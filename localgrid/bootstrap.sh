@@ -107,6 +107,24 @@ packages() { # Debian's, for SLURM and containers; the rest of the grid does wit
     step "Debian packages" "$start" "$(localgrid/packages.sh 2>"$LOGS/packages.log")"
 }
 
+image() { # NAME: the container image of a payload, from its environment and our own sources
+    local start stamp target=.envs/images/esap-$1-0.1.0.tar.gz
+    start=$(now)
+    stamp=$({ cat ".envs/$1/.esap-stamp"; find "payloads/$1" payloads/fits payloads/build plugins/esap_batch/containers.py \
+        -type f ! -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum | cut -d' ' -f1)
+    if [ -f "$target" ] && [ "$(cat "$target.stamp" 2>/dev/null)" = "$stamp" ]; then
+        step "$target" "$start" "up to date"
+        return
+    fi
+    if ! PYTHONPATH=plugins:. .venv/bin/python -m payloads.build "$1" --builder rootfs >"$LOGS/image-$1.log" 2>&1; then
+        tail -n 20 "$LOGS/image-$1.log" >&2
+        step "$target" "$start" "FAILED, see $LOGS/image-$1.log"
+        return 1
+    fi
+    echo "$stamp" >"$target.stamp"
+    step "$target" "$start" "built"
+}
+
 BEGIN=$(now)
 PYTHON=$(find_python)
 UV=$(make_uv)
@@ -130,4 +148,7 @@ done
 FAILED=0
 for pid in "${PIDS[@]}"; do wait "$pid" || FAILED=1; done
 [ "$FAILED" = 0 ] || die "an environment could not be made (lines above). Mend the cause and run it again."
+for extra in "$@"; do # facilities.yaml tells which payloads run in images of the site
+    [ "$extra" != root ] || image "$extra" || die "an image could not be built (lines above). Mend the cause and run it again."
+done
 step "set-up" "$BEGIN" "done"

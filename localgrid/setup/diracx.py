@@ -242,8 +242,9 @@ def create_software_area(layout: Layout) -> None:
         for name in ("ctapipe", "gammapy", "ska", "root")
     }
     programs |= {name: target for name, target in heavy.items() if target.exists()}
-    for name, target in programs.items():
-        link = layout.software_area / name / "bin"
+    links = {f"{name}/bin": target for name, target in programs.items()}
+    for name, target in (links | {"images": PROJECT / ".envs" / "images"}).items():
+        link = layout.software_area / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink() or link.readlink() != target:
             link.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from esap_batch.identity import Identity
 from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
 from esap_batch.partition import Split, Splitting
 from esap_batch.projects import Projects
+from esap_batch.runtimes import CONTAINED, PLAIN
 from esap_batch.selection import (
     Catalogue,
     DataSelection,
@@ -98,7 +99,7 @@ def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirement
     return Requirements(
         experiments=identity.experiments,
         software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=("plain",),
+        runtimes=(*CONTAINED, PLAIN),
         memory_mb=max(s.memory_mb for s in steps),
         wall_time_s=max(s.wall_time_s for s in steps),
         disk_mb=max(s.disk_mb for s in steps),
