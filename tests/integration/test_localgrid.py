@@ -38,6 +38,7 @@ KILLED = (
     "airflow-triggerer",
     "s3",
     "diracx",
+    *(name for name in ("sshd", "slurmctld", "slurmdbd") if name in SERVICES),
 )
 SITE = "ESAP.LaPalma.local"
 FINAL = ("Done", "Failed", "Killed")
@@ -137,7 +138,7 @@ def test_all_services_are_healthy_and_have_their_figures(grid: Grid) -> None:
     assert set(status) == set(SERVICES)
     assert {name: one.detail for name, one in status.items() if not one.healthy} == {}
     for name, one in status.items():
-        assert one.memory_mb > 1, name
+        assert one.memory_mb > 0.3, name  # a node of SLURM takes little more
         assert one.pid > 1, name
 
 
@@ -151,12 +152,12 @@ def test_every_listener_is_on_loopback(grid: Grid) -> None:
     pids = {pid for name in SERVICES for pid in grid.supervisor.members(name)}
     found = [
         connection
-        for pid in pids
-        for connection in psutil.Process(pid).net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
+        for connection in psutil.net_connections("tcp")
+        if connection.pid in pids and connection.status == psutil.CONN_LISTEN
     ]
     assert {connection.laddr.ip for connection in found} == {"127.0.0.1"}
-    assert {connection.laddr.port for connection in found} == set(grid.layout.ports.values())
+    listeners = {service.listener for service in SERVICES.values() if service.listener}
+    assert {connection.laddr.port for connection in found} == {grid.layout.ports[one] for one in listeners}
 
 
 def test_nothing_is_written_outside_the_state_directory(grid: Grid) -> None:
@@ -164,7 +165,10 @@ def test_nothing_is_written_outside_the_state_directory(grid: Grid) -> None:
     allowed = (str(grid.home), "/dev/", "/proc/", "pipe:", "socket:", "anon_inode:", "/memfd:")
     for name in SERVICES:
         for pid in grid.supervisor.members(name):
-            written = [file.path for file in psutil.Process(pid).open_files() if file.mode != "r"]
+            try:
+                written = [file.path for file in psutil.Process(pid).open_files() if file.mode != "r"]
+            except psutil.NoSuchProcess:  # that of a connection, say
+                continue
             assert [path for path in written if not path.startswith(allowed)] == [], name
 
 
