@@ -97,6 +97,8 @@ class Grid:
         if show:
             self.progress = lambda name, seconds: show(f"  {name:<24}{seconds:6.1f} s")
         self.start(*SERVICES)
+        if show and (words := slurm.missing_words()):
+            show(words)
 
     def start(self, *names: str) -> None:
         """Start services with what they need; those that run are left alone.
@@ -202,7 +204,8 @@ class Grid:
     def _known(self, names: Collection[str]) -> list[str]:
         for name in names:
             if name not in SERVICES:
-                raise GridError(f"localgrid: unknown service {name!r}, allowed: {', '.join(SERVICES)}")
+                words = f"localgrid: unknown service {name!r}, allowed: {', '.join(SERVICES)}"
+                raise GridError(f"{words}. {slurm.missing_words()}".rstrip(" ."))
         return list(names)
 
     def _with_needs(self, names: list[str]) -> dict[str, Node]:
