@@ -49,7 +49,7 @@ FLAT = {
 @pytest.fixture(scope="module")
 def production(alice: Runs) -> tuple[str, dict[str, Any]]:
     """Run a typed request; give the run and what was ingested."""
-    run = alice.start(DAG, **REQUEST)
+    run = alice.start(DAG, **REQUEST, facility="lapalma")
     assert alice.end(DAG, run, within=900) == "success"
     product = alice.api.xcom(DAG, run, "ingest_products")
     assert product is not None

@@ -22,7 +22,7 @@ PROJECT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def production(alice: Runs) -> tuple[str, dict[str, Any]]:
     """Run the README's example; give the run and what was ingested."""
-    run = alice.start(DAG, **example(DAG))
+    run = alice.start(DAG, **example(DAG), facility="lapalma")
     assert alice.end(DAG, run) == "success"
     product = alice.api.xcom(DAG, run, "ingest_products")
     assert product is not None

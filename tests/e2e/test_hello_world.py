@@ -94,7 +94,8 @@ def test_a_job_that_fails_once_is_tried_again(alice: Runs) -> None:
 def test_what_fails_for_good_is_told_and_leaves_nothing_of_its_outputs(
     alice: Runs, lake: RucioLake, behaviour: str, reason: str
 ) -> None:
-    run = alice.start(DAG, n_jobs=1, message=unlike(), behaviour=behaviour, duration_s=1, memory_mb=64)
+    asked = {"behaviour": behaviour, "duration_s": 1, "memory_mb": 64, "facility": "lapalma"}
+    run = alice.start(DAG, n_jobs=1, message=unlike(), **asked)
     assert alice.end(DAG, run) == "failed"
     assert alice.task_state(DAG, run, "await_jobs") == "failed"
     assert f"DIAGNOSIS {reason}" in alice.told(DAG, run, "await_jobs")

@@ -57,7 +57,7 @@ def test_a_killed_task_goes_on_where_it_was(
     task_id: str, dirac: DiracWms, alice: Runs, lake: RucioLake, wait_for: Any
 ) -> None:
     seeds = random.Random(task_id)
-    conf: dict[str, Any] = {"n_jobs": JOBS if task_id == "submit_jobs" else 2}
+    conf: dict[str, Any] = {"n_jobs": JOBS if task_id == "submit_jobs" else 2, "facility": "lapalma"}
     runs = [alice.start(DAG, **conf, message=uuid.uuid4().hex) for _ in range(KILLS)]
     delays = [seeds.uniform(0.0, LONGEST_DELAY[task_id]) for _ in runs]
     with ThreadPoolExecutor(KILLS) as pool:
