@@ -88,6 +88,7 @@ BLOCK = 1 << 20
 TAIL_LINES, TAIL_BYTES = 20, 1 << 16
 WATCH_S, DISK_WATCH_S = 0.2, 2.0
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
+SETTLE_S = 1.0  # what podman has started tidies up by itself
 UNKILLABLE_S = 30.0  # a process that hangs in the kernel is left to the site
 HTTP_TIMEOUT_S = 60.0
 RETRY_DELAYS_S = tuple(float(s) for s in os.environ.get("ESAP_RETRY_DELAYS_S", "1,4,10").split(","))
@@ -1451,7 +1452,7 @@ class Job:
         engine = ENGINES[self.engine]
         program, *settings = engine.command(self.box, command)
         line, environment = [str(shutil.which(program)), *settings], engine.environment(self.box)
-        self.watched.settle_s = GRACE_S if engine.remove else 0.0
+        self.watched.settle_s = SETTLE_S if engine.remove else 0.0
         self.remove_container()  # that a killed runner has left
         try:
             code = self.watched.run(line, environment, stdout, stderr)

@@ -25,6 +25,7 @@ NOT_NEEDED = {
     "turtledemo",
 }
 USERS = b"root:x:0:0:root:/work:/bin/sh\nnobody:x:65534:65534:nobody:/work:/bin/sh\n"
+GROUPS = b"root:x:0:\nnogroup:x:65534:\n"
 _ASK = (
     "import json, sys, sysconfig; v = sys.version_info;"
     "print(json.dumps([f'{sys.base_prefix}/bin/python{v[0]}.{v[1]}', sysconfig.get_path('stdlib')]))"
@@ -43,6 +44,7 @@ def python_tree(python: Path) -> dict[str, bytes | Path | Link]:
         f"{HOME}/bin/python3": Link(program.name),
         f"{HOME}/bin/python": Link(program.name),
         "/etc/passwd": USERS,
+        "/etc/group": GROUPS,
     }
     for path in files_of(library, skipped=NOT_NEEDED):
         if not path.relative_to(library).parts[0].startswith("config-"):
