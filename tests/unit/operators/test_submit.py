@@ -114,6 +114,18 @@ def test_files_of_an_earlier_step_become_inputs(world: World) -> None:
     assert given.pfn.startswith("file://")
 
 
+def test_files_of_several_steps_become_inputs_in_their_order(world: World) -> None:
+    from sensors.jobs import AwaitJobs
+
+    submission = world.submission(1)
+    world.done(0)
+    ended = AwaitJobs(task_id="await", submission=submission).execute(world.context())
+    cube = {"name": "cube.fits", "lfn": "/ctao/ska/c", "size": 1, "adler32": "1", "pfn": "file:///c"}
+    staged = {"inputs": world.site().keep("esap-staged", "inputs.json", {"inputs": [cube]})}
+    run(world, n_jobs=1, inputs=[staged, ended])
+    assert [i.name for i in world.backend.batches[-1].jobs[0].inputs] == ["cube.fits", "out_0.json"]
+
+
 @pytest.mark.parametrize(
     ("share", "count", "allowed"),
     [

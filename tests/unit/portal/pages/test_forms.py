@@ -86,6 +86,7 @@ def test_a_field_has_title_help_unit_and_what_is_allowed() -> None:
         ("cta_concordia", "OPTIONS", "choices"),
         ("cta_concordia", "SEED", "text"),
         ("cta_pi_analysis", "basket", "lines"),
+        ("ska_hi_cube", "snakefile", "lines"),
     ],
 )
 def test_each_field_gets_the_control_that_suits_it(of: str, name: str, kind: str) -> None:
@@ -121,6 +122,14 @@ def test_lines_may_hold_commas_and_json() -> None:
     found = read(sent(fields(of), basket="\r\n".join([items[0], "", items[1], ""])), of)
     assert found.request["basket"] == items
     assert read(sent(fields(of), basket=items[0]), of).request["basket"] == items[:1]
+
+
+def test_text_of_many_lines_stays_as_it_is() -> None:
+    of = workflow("ska_hi_cube")
+    code = "rule all:\n    input: 'a'\n\n\nrule a:\n\tshell: 'x, y'\n"
+    found = read(sent(fields(of), snakefile=code.replace("\n", "\r\n")), of)
+    assert found.request["snakefile"] == code
+    assert fields(of, found)["snakefile"].shown == code
 
 
 def test_an_empty_field_is_left_out_but_text_with_a_default_can_be_empty() -> None:
