@@ -28,7 +28,7 @@ CUBE, ARCHIVE = "/ctao/ska/cubes/a", "/ctao/ska/flows/b/flow.tar.gz"
 DIRECTORY = "/ctao/ska/hi_sources/ska-hi-cube-0123-g1"
 CUT = {"subcube_pixels": 48, "subcube_channels": 64}
 RULES = "rule all:\n    output: 'a.fits'\n"
-OWN = {"processor": "snakemake", "snakefile": RULES, "workflow_outputs": ["a.fits"]}
+OWN: dict[str, Any] = {"processor": "snakemake", "snakefile": RULES, "workflow_outputs": ["a.fits"]}
 
 
 class CubeCatalogue(FakeCatalogue):
