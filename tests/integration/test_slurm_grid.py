@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -36,6 +36,7 @@ class Login:
 
     grid: Grid
     user: str = "frank"
+    places: dict[str, str] = field(default_factory=dict)
 
     def try_to(self, command: str, **options: object) -> Said:
         line = ssh.client_command(self.grid.layout, self.user)
@@ -54,16 +55,18 @@ class Login:
         place = f"{self.grid.info['slurm']['work_area']}/{name}"
         self.run(f"mkdir {place} && printf '#!/bin/sh\\n%s\\n' '{script}' > {place}/run.sh")
         more = " ".join(options)
-        return self.run(
+        job = self.run(
             f"sbatch --parsable -D {place} -J {name} -o {place}/out -e {place}/err {more} {place}/run.sh"
         )
+        self.places[job] = place  # the accounting may lack it for a short job
+        return job
 
     def state(self, job: str) -> str:
         """Give the state by the accounting, empty when it has not heard of the job yet."""
         return self.run(f"sacct -X -n -P -j {job} -o State")
 
     def output(self, job: str) -> str:
-        return self.run(f"cat $(sacct -X -n -P -j {job} -o WorkDir)/out")
+        return self.run(f"cat {self.places[job]}/out")
 
     def wait(self, job: str, *states: str, within: float = 60, ignore: tuple[str, ...] = ()) -> str:
         def reached() -> str:
