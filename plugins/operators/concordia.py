@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 
 from esap_batch.flat_steering import convert
+from esap_batch.runtimes import PLAIN
 from esap_batch.use_cases import cta_concordia as concordia
 from operators.clean_up import CleanUp
 from operators.deduplicate import ClaimProduct
@@ -64,6 +65,7 @@ def _chain(name: str) -> None:
         product=product.output,
         inputs=simulated.output,
         build=concordia.summary_jobs,
+        runtimes=(PLAIN,),
         job_type="Merging",
     )
     summarised = AwaitJobs(task_id="await_summary", submission=summarise.output)

@@ -38,6 +38,7 @@ class SubmitJobs(NeedsLogin):
     :param selection: reference to the document that `SelectData` keeps; `build` finds its content in the
         steering file, as `selected`.
     :param container: what `SelectContainer` gives; the payloads then run in that image.
+    :param runtimes: types of runtime that this step takes; without it those of the workflow.
     :param network: the payloads may use the network, also in a container.
     :param job_type: accounting class at the back end (DIRAC's JobType).
     :returns: `{"group", "count", "facility", "task_id", "allowed_failures", "journal": {lfn, pfn, adler32}}`.
@@ -55,6 +56,7 @@ class SubmitJobs(NeedsLogin):
         inputs: Any = None,
         selection: Any = None,
         container: Any = None,
+        runtimes: Sequence[str] = (),
         network: bool = False,
         job_type: str = "User",
         **kwargs: Any,
@@ -67,6 +69,7 @@ class SubmitJobs(NeedsLogin):
         self.inputs = inputs
         self.selection = selection
         self.container = container
+        self.runtimes = tuple(runtimes)
         self.network = network
         self.job_type = job_type
 
@@ -122,7 +125,7 @@ class SubmitJobs(NeedsLogin):
         return next_generation(claims)
 
     def _runtime(self, site: Site) -> Mapping[str, Any]:
-        accepted = self.facility.get("runtimes", ())
+        accepted = self.runtimes or self.facility.get("runtimes", ())
         names = [one["name"] for one in self.steering["software"]]
         try:
             chosen = runtime_for(site.facility, accepted, names, own_image=bool(self.container))

@@ -30,7 +30,7 @@ def build(given: dict[str, Any], directory: str, inputs: Sequence[InputFile]) ->
 
 def run(world: World, n_jobs: int = 2, **settings: Any) -> dict[str, Any]:
     request = settings.pop("request", {})
-    facility = {"facility": "lapalma", "runtimes": settings.pop("runtimes", [])}
+    facility = {"facility": "lapalma", "runtimes": settings.pop("accepted", [])}
     task = SubmitJobs(
         task_id="submit_jobs",
         steering=steering(n_jobs=n_jobs, **request),
@@ -204,10 +204,15 @@ def test_jobs_with_a_container_run_in_its_image(world: World) -> None:
 
 def test_the_workflow_says_which_runtimes_it_takes_and_whether_it_needs_the_network(world: World) -> None:
     container = in_container(world)
-    run(world, container=container, runtimes=["podman", "rootfs"], network=True)
+    run(world, container=container, accepted=["podman", "rootfs"], network=True)
     assert world.backend.batches[-1].runtime["network"] is True
     with pytest.raises(AirflowFailException, match="needed is docker with the batch's own image"):
-        run(world, container=container, runtimes=["docker"])
+        run(world, container=container, accepted=["docker"])
+
+
+def test_a_step_may_take_other_runtimes_than_its_workflow(world: World) -> None:
+    run(world, accepted=["rootfs"], runtimes=["plain"])
+    assert world.backend.batches[-1].runtime["type"] == "plain"
 
 
 def test_the_image_is_taken_from_near_the_jobs_where_a_copy_is(world: World) -> None:
