@@ -50,7 +50,7 @@ def runs(dave: Runs) -> dict[str, str]:
 def product(request: pytest.FixtureRequest, runs: dict[str, str], dave: Runs) -> dict[str, Any]:
     """The product that was made at a facility."""
     run = runs[request.param]
-    assert dave.end(DAG, run) == "success"
+    assert dave.end(DAG, run, within=480) == "success"
     made: dict[str, Any] = dave.api.xcom(DAG, run, "ingest_products")
     return {**made, "facility": request.param, "run": run}
 
@@ -96,7 +96,7 @@ def test_jobs_are_filled_by_size(product: dict[str, Any], dave: Runs) -> None:
 def test_another_campaign_makes_another_product_of_the_same_runs(
     runs: dict[str, str], dave: Runs, lake: RucioLake, tmp_path: Path
 ) -> None:
-    assert dave.end(DAG, runs["tight"]) == "success"
+    assert dave.end(DAG, runs["tight"], within=480) == "success"
     assert dave.api.xcom(DAG, runs["tight"], "submit_reduction")["count"] == len(FILES)
     product = dave.api.xcom(DAG, runs["tight"], "ingest_products")
     assert product["dataset"].startswith("/ctao/km3net/reduced/2026.1-tight/")
@@ -111,14 +111,14 @@ def test_the_same_data_by_name_are_a_duplicate(product: dict[str, Any], dave: Ru
     records = [{"scope": "km3net", "name": dataset_of(run)} for run, _, _ in FILES.values()]
     basket = [json.dumps({"archive": "rucio", "record": record}) for record in records]
     run = dave.start(DAG, basket=basket, input_mb=7)
-    assert dave.end(DAG, run) == "success"
+    assert dave.end(DAG, run, within=480) == "success"
     end = dave.api.xcom(DAG, run, "report_end")
     assert end["outcome"] == "found"
     assert end["product"]["dataset"].rsplit("-g", 1)[0] == product["dataset"].rsplit("-g", 1)[0]
 
 
 def test_runs_that_are_not_there_end_the_run(runs: dict[str, str], dave: Runs) -> None:
-    assert dave.end(DAG, runs["none"]) == "failed"
+    assert dave.end(DAG, runs["none"], within=480) == "failed"
     assert "nothing is left to be analysed" in dave.told(DAG, runs["none"], "select_data")
 
 
