@@ -16,10 +16,10 @@ from operators.site import Site, identity_of, owner_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from esap_batch.facilities import Facility
+    from esap_batch.facilities import Facility, Requirements
     from esap_batch.identity import Identity
     from esap_batch.jobs import Load
-    from esap_batch.matching import Match, Requirements
+    from esap_batch.matching import Match
 
 
 class SelectFacility(BaseOperator):

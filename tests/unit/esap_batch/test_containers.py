@@ -71,7 +71,12 @@ def test_a_tree_is_packed_the_same_whatever_its_files_dates(tmp_path: Path) -> N
     program.write_text("#!")
     program.chmod(0o700)
     note.write_text("x")
-    tree = {"/bin/p": program, "/etc/note": note, "/etc/users": b"root", "/sbin": Link("bin")}
+    tree: dict[str, bytes | Path | Link] = {
+        "/bin/p": program,
+        "/etc/note": note,
+        "/etc/users": b"root",
+        "/sbin": Link("bin"),
+    }
     first, second = io.BytesIO(), io.BytesIO()
     pack_tree(tree, first)
     os.utime(program, (0, 0))

@@ -15,7 +15,7 @@ HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def lint(content: str) -> subprocess.CompletedProcess[str]:
-    command = [HADOLINT, "--config", PROJECT / ".hadolint.yaml", "-"]
+    command = [str(HADOLINT), "--config", str(PROJECT / ".hadolint.yaml"), "-"]
     return subprocess.run(command, input=content, capture_output=True, text=True, check=False)
 
 
