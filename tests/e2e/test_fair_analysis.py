@@ -19,12 +19,14 @@ from tests.e2e.conftest import Runs
 DAG = "fair_analysis"
 FACILITIES = ("fair-slurm", "escape-local")
 MOVED = """
-import json, sys
+import json, os, sys
 import numpy as np
 import uproot
 
 output, inputs = sys.argv[sys.argv.index("--output") + 1], sys.argv[5:]
 parameters = json.load(open("parameters.json"))
+for place in ("/work/../root", "/home", "/var/lib", os.environ.get("HOME", "/nowhere") + "/.ssh"):
+    assert not os.path.isdir(place) or not os.listdir(place), place  # only the image and the job's files
 print("$(touch owned) `id` ; echo owned && {{ conf }} %s | 'x y'", parameters["note"])
 mass = uproot.open(inputs[0])["candidates/mass"].array(library="np") + parameters["shift_gev"]
 with uproot.recreate(output) as file:
@@ -109,6 +111,12 @@ def test_the_script_is_kept_with_the_product(
     assert metadata["selected_obs_ids"] == ", ".join(str(run) for run in sorted(PLACES))
     assert len(metadata["request_script_sha256"]) == 64
     assert "request_script" not in metadata
+
+
+def test_the_script_runs_in_a_container(downloaded: dict[str, Path]) -> None:
+    provenance = json.loads(downloaded["provenance.json"].read_text())
+    runtimes = {a["esap:runtime"] for a in provenance["activity"].values() if "esap:runtime" in a}
+    assert runtimes == {"rootfs"}
 
 
 def test_it_makes_no_difference_where_a_script_runs(runs: dict[str, str], frank: Runs) -> None:
