@@ -135,13 +135,15 @@ def build_by_podman(tag: str, place: Path) -> bytes:
     BackendRefused, with what podman said, when a step fails.
     """
     environment = dict(os.environ)
-    arguments = ["--isolation", "chroot", "--timestamp", "0", "--tag", tag, "--file", "Containerfile", "."]
+    how = ["--isolation", "chroot", "--timestamp", "0", "--layers=false"]
+    arguments = [*how, "--tag", tag, "--file", "Containerfile", "."]
     _run(["podman", "build", *arguments], environment, place)
     container = _run(["podman", "create", tag], environment, place).decode().strip().splitlines()[-1]
     try:
         return _run(["podman", "export", container], environment, place)
     finally:
         _run(["podman", "rm", container], environment, place)
+        _run(["podman", "image", "rm", "--force", tag], environment, place)
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], place: Path) -> bytes:
