@@ -471,9 +471,11 @@ def load_prctl() -> Callable[[int, int], int]:
 PRCTL = load_prctl()
 
 
-def die_with_parent() -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process when the runner is killed (runs in the new process)."""
     PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before the kernel knew
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def process_table() -> Dict[int, Tuple[int, int]]:
@@ -585,7 +587,7 @@ class Watched:
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - the runner has one thread
+            preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509 - the runner has one thread
         )
         try:
             while True:

@@ -56,7 +56,7 @@ def test_a_stopped_service_is_no_crash(grid: Grid, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_failing_step_is_named(grid: Grid) -> None:
-    from localgrid.services import Step
+    from localgrid.parts import Step
 
     def fail(_: object) -> None:
         raise ValueError("no such thing")

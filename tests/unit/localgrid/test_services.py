@@ -16,7 +16,8 @@ import pytest
 
 from localgrid import services
 from localgrid.layout import Layout
-from localgrid.services import BY_NAME, NODES, SERVICES, Service, Started, UnhealthyError
+from localgrid.parts import Service, Started, UnhealthyError
+from localgrid.services import BY_NAME, NODES, SERVICES
 
 
 @pytest.fixture
