@@ -28,11 +28,12 @@ down: ## stop them; `python -m localgrid down --purge` also forgets
 
 test: ## all tests
 	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws ska root
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 tests/unit
+	@$(PYTHON) -m pytest tests/integration tests/e2e
 
 test-unit: ## the fast ones
 	@localgrid/bootstrap.sh ska root testdata
-	@$(PYTHON) -m pytest tests/unit
+	@$(PYTHON) -m pytest -n 2 tests/unit
 
 test-heavy: ## those that need ctapipe or gammapy
 	@localgrid/bootstrap.sh ctapipe gammapy

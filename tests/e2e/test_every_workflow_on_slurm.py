@@ -30,12 +30,11 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "cta_pi_analysis": ("alice", {**example("cta_pi_analysis"), **NOOP}),
     "cta_reprocessing": ("alice", {"obs_ids": "103-104", "processor": "esap-noop"}),
-    "fair_analysis": ("frank", {**example("fair_analysis"), **NOOP}),
     "hello_world": ("alice", {"n_jobs": 3, "message": f"hello {SEED}"}),
     "km3net_concordia": ("dave", {**example("km3net_concordia"), "SEED": [[SEED, 0, 0], [SEED + 1, 0, 0]]}),
-    "km3net_reduction": ("dave", {**example("km3net_reduction"), **NOOP}),
-    "ska_hi_cube": ("sofia", {**example("ska_hi_cube"), **NOOP}),
 }
+
+WITH_THEIR_OWN_TESTS = ["fair_analysis", "km3net_reduction", "ska_hi_cube"]  # run there on both back ends
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,9 @@ def runs(grid: Grid, lake: RucioLake, users: Callable[[str], Runs]) -> dict[str,
 
 
 def test_no_workflow_is_forgotten() -> None:
-    assert sorted(REQUESTS) == workflow_names(config_dir())
+    assert sorted([*REQUESTS, *WITH_THEIR_OWN_TESTS]) == workflow_names(config_dir())
+    for name in WITH_THEIR_OWN_TESTS:
+        assert FACILITY in Path(__file__).with_name(f"test_{name}.py").read_text()
 
 
 @pytest.mark.parametrize("name", REQUESTS)
