@@ -38,7 +38,7 @@ def batch_of(work: Work, number: int, items: Sequence[Item]) -> Batch:
     return Batch(
         group=group,
         jobs=work.site.located(work.use_case.job(work.steering, group, i) for i in items),
-        runtime=work.site.facility.runtimes[0],
+        runtime=work.site.facility.runtime("plain"),
         software=tuple(work.steering["software"]),
         site=work.site.facility.site,
         job_type="DL0_Reprocessing",

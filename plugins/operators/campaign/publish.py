@@ -60,7 +60,7 @@ def _check(work: Work, block: Block, finished: Finished) -> Checked:
         jobs=1,
         started="",
         finished="",
-        runtime=str(work.site.facility.runtimes[0]["type"]),
+        runtime="plain",
         software=tuple(work.steering["software"]),
     )
     whole = build_manifest(activity, work.site.facility.storage_rse, [report], ())

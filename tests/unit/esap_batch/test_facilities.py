@@ -47,7 +47,6 @@ def test_the_configured_facilities() -> None:
     assert (cscs.limits.max_memory_mb, cscs.limits.max_wall_time_s) == (8000, 86400)
     assert lapalma.priority > cscs.priority
     assert set(lapalma.software) >= {"esap-noop", "esap-fits", "esap-corsika"}
-    assert known["gsi-virgo"].slurm == {"interface": "ssh"}
     assert known["gsi-virgo"].transfer == {"max_mb_per_s": 50}
     assert lapalma.transfer == {}
 
