@@ -4,7 +4,7 @@ SOURCES := plugins dags runner localgrid payloads bench tests
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 export PYTHONPATH := plugins:.
 
-.PHONY: setup demo up down test test-unit test-heavy lint image lock
+.PHONY: setup demo up down test test-below test-e2e test-unit test-heavy lint lock image
 
 setup: ## the environments; up to date ones are skipped
 	@localgrid/bootstrap.sh
@@ -28,8 +28,14 @@ down: ## stop them; `python -m localgrid down --purge` also forgets
 
 test: ## all tests
 	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws ska root
-	@$(PYTHON) -m pytest -n 2 tests/unit
-	@$(PYTHON) -m pytest tests/integration tests/e2e
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-below test-e2e
+
+test-below: # beside the end-to-end tests, which wait more than they work
+	@$(PYTHON) -m pytest tests/unit
+	@$(PYTHON) -m pytest tests/integration
+
+test-e2e:
+	@ESAP_TEST_GRID_NAME=e2e $(PYTHON) -m pytest tests/e2e
 
 test-unit: ## the fast ones
 	@localgrid/bootstrap.sh ska root testdata

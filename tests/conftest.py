@@ -33,9 +33,12 @@ def wait_for(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def grid() -> Iterator[Grid]:
-    """Start a local grid of the tests' own; `ESAP_TEST_GRID_HOME` names a standing one to use instead."""
-    standing = os.environ.get("ESAP_TEST_GRID_HOME")
-    grid = Grid(Path(standing) if standing else PROJECT / ".localgrid-test")
+    """Start a local grid of the tests' own; `ESAP_TEST_GRID_HOME` names a standing one to use instead.
+
+    Tests that run beside each other say by `ESAP_TEST_GRID_NAME` which is theirs.
+    """
+    standing, name = os.environ.get("ESAP_TEST_GRID_HOME"), os.environ.get("ESAP_TEST_GRID_NAME", "test")
+    grid = Grid(Path(standing) if standing else PROJECT / f".localgrid-{name}")
     grid.up()
     yield grid
     if not standing:

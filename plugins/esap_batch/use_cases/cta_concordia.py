@@ -13,10 +13,10 @@ from esap_batch.identity import Identity
 from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
 from esap_batch.run_card import Run, card_problems, card_text, runs_of
 from esap_batch.runtimes import CONTAINED, PLAIN
+from esap_batch.use_cases.shared import CONFIG, NOOP, greeting, needed
 from esap_batch.workflows import Workflow
 
-CONFIG, CARD, SUMMARY, PLOT = "config.json", "run.inp", "summary.json", "showers.png"
-NOOP = "esap-noop"
+CARD, SUMMARY, PLOT = "run.inp", "summary.json", "showers.png"
 MEGABYTE = 1e6
 
 
@@ -47,7 +47,7 @@ def shower_jobs(
     """Make a job for each run; `inputs` is the container's image, which every job needs."""
     runs = runs_of(steering["request"])
     if steering["request"]["processor"] == NOOP:
-        return [_greeting(steering, directory, n, run.file) for n, run in enumerate(runs)]
+        return [_no_showers(steering, directory, n, run.file) for n, run in enumerate(runs)]
     return [_shower_job(steering, directory, n, run, inputs) for n, run in enumerate(runs)]
 
 
@@ -55,7 +55,7 @@ def summary_jobs(steering: Mapping[str, Any], directory: str, inputs: Sequence[I
     """Make the one job that sums up all runs in numbers and a picture."""
     request = steering["request"]
     if request["processor"] == NOOP:
-        return [_greeting(steering, directory, 0, "summary")]
+        return [_no_showers(steering, directory, 0, "summary")]
     runs = runs_of(request)
     config = {
         "files": [run.file for run in runs],
@@ -95,16 +95,8 @@ def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirement
         _limits(steering, "showers", _showers_per_job(request)),
         _limits(steering, "summary", request["NSHOW"]),
     )
-    return Requirements(
-        experiments=identity.experiments,
-        software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=(PLAIN,) if request["processor"] == NOOP else CONTAINED,
-        memory_mb=max(s.memory_mb for s in steps),
-        wall_time_s=max(s.wall_time_s for s in steps),
-        disk_mb=max(s.disk_mb for s in steps),
-        n_jobs=request["n_jobs"],
-        preferred=request["facility"],
-    )
+    runtimes = (PLAIN,) if request["processor"] == NOOP else CONTAINED
+    return needed(steering, identity, steps, request["n_jobs"], runtimes)
 
 
 def _shower_job(
@@ -125,17 +117,9 @@ def _shower_job(
     )
 
 
-def _greeting(steering: Mapping[str, Any], directory: str, index: int, stem: str) -> JobSpec:
-    name = f"{stem}.json"
-    told = f"{stem}: no showers, as asked"
-    config = {"behaviour": "ok", "outputs": [name], "index": index, "message": told}
-    return JobSpec(
-        index=index,
-        command=(NOOP, "run", "--config", CONFIG),
-        files={CONFIG: config},
-        outputs=(OutputSpec(name, f"{directory}/{name}", (NOOP, "validate", name)),),
-        limits=_limits(steering, "summary", 0),
-    )
+def _no_showers(steering: Mapping[str, Any], directory: str, index: int, stem: str) -> JobSpec:
+    limits = _limits(steering, "summary", 0)
+    return greeting(directory, index, f"{stem}.json", limits, message=f"{stem}: no showers, as asked")
 
 
 def _showers_per_job(request: Mapping[str, Any]) -> int:

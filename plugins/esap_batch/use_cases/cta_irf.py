@@ -21,9 +21,10 @@ from esap_batch.use_cases.event_numbers import (
     split_evenly,
     triggered_shares,
 )
+from esap_batch.use_cases.shared import CONFIG, needed
 from esap_batch.workflows import Workflow
 
-EVENTS, IRF, PLOT, PROFILE, CONFIG = "events.fits.gz", "irf.fits.gz", "irf.png", "profile.json", "config.json"
+EVENTS, IRF, PLOT, PROFILE = "events.fits.gz", "irf.fits.gz", "irf.png", "profile.json"
 BACKGROUND = "proton"
 POINTING = ("site", "array_layout", "model_version", "zenith_deg", "azimuth_deg", "systematic_uncertainty")
 LONGEST_KEYWORD = 68  # characters of a text in one FITS card
@@ -186,16 +187,7 @@ def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirement
         math.ceil(plan.background / plan.jobs_per_particle[BACKGROUND]),
     )
     steps = (_simulation_limits(steering, largest), _merge_limits(steering))
-    return Requirements(
-        experiments=identity.experiments,
-        software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=("plain",),
-        memory_mb=max(s.memory_mb for s in steps),
-        wall_time_s=max(s.wall_time_s for s in steps),
-        disk_mb=max(s.disk_mb for s in steps),
-        n_jobs=plan.jobs,
-        preferred=steering["request"]["facility"],
-    )
+    return needed(steering, identity, steps, plan.jobs)
 
 
 def _period_problems(request: Mapping[str, Any]) -> Iterator[Problem]:

@@ -20,10 +20,9 @@ from esap_batch.selection import (
     search_project,
     select,
 )
+from esap_batch.use_cases.shared import CONFIG, NOOP, needed
 from esap_batch.workflows import Workflow
 
-CONFIG = "config.json"
-NOOP = "esap-noop"
 PROGRAMS = {"esap-fits": "esap-fits", "gammapy": "esap-gammapy"}
 # What one job of the first step leaves, by processor; the number is the job's.
 UNIT_FILES = {
@@ -86,18 +85,8 @@ def splitting(steering: Mapping[str, Any]) -> Splitting:
 
 def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirements:
     """Say what a facility needs, and where the inputs are."""
-    steps = [steering["limits"][step] for step in ("analyse", "combine")]
-    return Requirements(
-        experiments=identity.experiments,
-        software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=("plain",),
-        memory_mb=max(s["memory_mb"] for s in steps),
-        wall_time_s=max(s["wall_time_s"] for s in steps),
-        disk_mb=max(s["disk_mb"] for s in steps),
-        n_jobs=steering["needs"]["jobs"],
-        preferred=steering["request"]["facility"],
-        input_rses=steering["needs"]["input_rses"],
-    )
+    steps = [_limits(steering, step, 0) for step in ("analyse", "combine")]
+    return needed(steering, identity, steps, steering["needs"]["jobs"])
 
 
 def analysis_jobs(

@@ -15,11 +15,12 @@ from esap_batch.fingerprint import canonical_json
 from esap_batch.identity import Identity
 from esap_batch.jobs import JobSpec, Limits, OutputSpec
 from esap_batch.observations import Observation, Selection, parse_numbers
+from esap_batch.use_cases.shared import CONFIG, needed
 from esap_batch.workflows import Workflow
 
 SCOPE = "acada"  # of the raw data
 CACHE_AREA = "/ctao/esap/cache"
-CONFIG, EXPECT = "config.json", "expect.json"
+EXPECT = "expect.json"
 GIGABYTE = 1e9
 NUMBERS = ("obs_ids", "sb_ids", "telescopes")
 SELECTING = ("obs_ids", "sb_ids", "start_from", "start_to", "project")
@@ -139,17 +140,7 @@ def limits(steering: Mapping[str, Any], size: int) -> Limits:
 
 def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirements:
     """Say what a facility needs; how large the observations are is not known yet."""
-    least = limits(steering, 0)
-    return Requirements(
-        experiments=identity.experiments,
-        software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=("plain",),
-        memory_mb=least.memory_mb,
-        wall_time_s=least.wall_time_s,
-        disk_mb=least.disk_mb,
-        n_jobs=steering["campaign"]["block_length"],
-        preferred=steering["request"]["facility"],
-    )
+    return needed(steering, identity, [limits(steering, 0)], steering["campaign"]["block_length"])
 
 
 def product_metadata(steering: Mapping[str, Any], item: Item) -> dict[str, Any]:

@@ -26,11 +26,11 @@ from esap_batch.selection import (
     search_project,
     select,
 )
+from esap_batch.use_cases.shared import CONFIG, NOOP, greeting, needed
 from esap_batch.workflows import Workflow
 
-CONFIG, SCRIPT, PROFILE = "config.json", "script.py", "profile.json"
+SCRIPT, PROFILE = "script.py", "profile.json"
 PRODUCT, RESULT, PICTURE = "analysis.root", "result.json", "analysis.png"
-NOOP = "esap-noop"
 MEGABYTE = 1_000_000
 ONE_JOB = 1_000_000  # files: more than a basket has
 SPLITS = {
@@ -96,17 +96,7 @@ def splitting(request: Mapping[str, Any]) -> Splitting:
 def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirements:
     """Say what a facility needs, and where the inputs are."""
     steps = _script_limits(steering, 0), _merge_limits(steering)
-    return Requirements(
-        experiments=identity.experiments,
-        software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=(*CONTAINED, PLAIN),
-        memory_mb=max(s.memory_mb for s in steps),
-        wall_time_s=max(s.wall_time_s for s in steps),
-        disk_mb=max(s.disk_mb for s in steps),
-        n_jobs=steering["needs"]["jobs"],
-        preferred=steering["request"]["facility"],
-        input_rses=steering["needs"]["input_rses"],
-    )
+    return needed(steering, identity, steps, steering["needs"]["jobs"], (*CONTAINED, PLAIN))
 
 
 def script_jobs(
@@ -125,7 +115,7 @@ def merge_jobs(
 ) -> list[JobSpec]:
     """Make the one job that puts the files of all scripts together."""
     if _is_noop(steering):
-        return [_greeting(directory, 0, "hello.json", _merge_limits(steering), inputs)]
+        return [greeting(directory, 0, "hello.json", _merge_limits(steering), inputs)]
     profile = steering["profile"]
     config = {
         "files": sorted(i.name for i in inputs),
@@ -162,7 +152,7 @@ def _script_job(
 ) -> JobSpec:
     limits = _script_limits(steering, sum(i.size for i in inputs))
     if _is_noop(steering):
-        return _greeting(directory, index, f"hello_{index:05d}.json", limits, inputs)
+        return greeting(directory, index, f"hello_{index:05d}.json", limits, inputs)
     name, request = f"analysis_{index:05d}.root", steering["request"]
     config: dict[str, Any] = {
         "inputs": [i.name for i in inputs],
@@ -179,19 +169,6 @@ def _script_job(
         files={CONFIG: config, SCRIPT: request["script"], PROFILE: profile},
         inputs=tuple(inputs),
         outputs=(OutputSpec(name, f"{directory}/{name}", checks),),
-        limits=limits,
-    )
-
-
-def _greeting(directory: str, index: int, name: str, limits: Limits, inputs: Sequence[InputFile]) -> JobSpec:
-    message = f"{len(inputs)} files, nothing done, as asked"
-    config = {"behaviour": "ok", "outputs": [name], "message": message, "index": index}
-    return JobSpec(
-        index=index,
-        command=(NOOP, "run", "--config", CONFIG),
-        files={CONFIG: config},
-        inputs=tuple(inputs),
-        outputs=(OutputSpec(name, f"{directory}/{name}", (NOOP, "validate", name)),),
         limits=limits,
     )
 

@@ -10,9 +10,8 @@ from esap_batch.errors import Problem
 from esap_batch.facilities import Requirements
 from esap_batch.identity import Identity
 from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
+from esap_batch.use_cases.shared import CONFIG, needed
 from esap_batch.workflows import Workflow
-
-CONFIG = "config.json"
 
 
 def check(_request: Mapping[str, Any], _workflow: Workflow) -> list[Problem]:
@@ -27,17 +26,7 @@ def jobs(steering: Mapping[str, Any], directory: str, _inputs: Sequence[InputFil
 
 def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirements:
     """Say what a facility needs."""
-    limits = _limits(steering)
-    return Requirements(
-        experiments=identity.experiments,
-        software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=("plain",),
-        memory_mb=limits.memory_mb,
-        wall_time_s=limits.wall_time_s,
-        disk_mb=limits.disk_mb,
-        n_jobs=steering["request"]["n_jobs"],
-        preferred=steering["request"]["facility"],
-    )
+    return needed(steering, identity, [_limits(steering)], steering["request"]["n_jobs"])
 
 
 def _job(steering: Mapping[str, Any], directory: str, index: int) -> JobSpec:

@@ -15,11 +15,11 @@ from esap_batch.observations import Selection, parse_numbers
 from esap_batch.partition import Split, Splitting
 from esap_batch.projects import Projects
 from esap_batch.selection import Catalogue, DataSelection, Policy, select
+from esap_batch.use_cases.shared import CONFIG, NOOP, greeting, needed
 from esap_batch.workflows import Workflow
 
-CONFIG, EXPECT = "config.json", "expect.json"
+EXPECT = "expect.json"
 PRODUCT, SUMMARY, PICTURE = "reduced.root", "summary.json", "reduced.png"
-NOOP = "esap-noop"
 MEGABYTE = 1_000_000
 
 
@@ -70,17 +70,7 @@ def splitting(request: Mapping[str, Any]) -> Splitting:
 def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirements:
     """Say what a facility needs, and where the inputs are."""
     steps = _reduce_limits(steering, steering["request"]["input_mb"] * MEGABYTE), _merge_limits(steering)
-    return Requirements(
-        experiments=identity.experiments,
-        software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=("plain",),
-        memory_mb=max(s.memory_mb for s in steps),
-        wall_time_s=max(s.wall_time_s for s in steps),
-        disk_mb=max(s.disk_mb for s in steps),
-        n_jobs=steering["needs"]["jobs"],
-        preferred=steering["request"]["facility"],
-        input_rses=steering["needs"]["input_rses"],
-    )
+    return needed(steering, identity, steps, steering["needs"]["jobs"])
 
 
 def campaign_of(steering: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +95,7 @@ def merge_jobs(
 ) -> list[JobSpec]:
     """Make the one job that puts all reduced data together."""
     if _is_noop(steering):
-        return [_greeting(directory, 0, "hello.json", _merge_limits(steering), inputs)]
+        return [greeting(directory, 0, "hello.json", _merge_limits(steering), inputs)]
     campaign = campaign_of(steering)
     config = {
         "files": sorted(i.name for i in inputs),
@@ -143,7 +133,7 @@ def _reduction_job(
     files = [by_lfn[lfn] for part in parts for lfn in part["lfns"]]
     limits = _reduce_limits(steering, sum(f.size for f in files))
     if _is_noop(steering):
-        return _greeting(directory, index, f"hello_{index:05d}.json", limits, files)
+        return greeting(directory, index, f"hello_{index:05d}.json", limits, files)
     name, campaign = _reduced(index), campaign_of(steering)
     runs = {by_lfn[lfn].name: part["obs_id"] for part in parts for lfn in part["lfns"]}
     expected = {"runs": sorted(set(runs.values())), "campaign": campaign}
@@ -167,19 +157,6 @@ def _merged_runs(steering: Mapping[str, Any], inputs: Sequence[InputFile]) -> li
     made = {i.name for i in inputs}
     units = steering["selected"]["units"]
     return sorted({p["obs_id"] for n, u in enumerate(units) if _reduced(n) in made for p in u["parts"]})
-
-
-def _greeting(directory: str, index: int, name: str, limits: Limits, inputs: Sequence[InputFile]) -> JobSpec:
-    message = f"{len(inputs)} files, nothing done, as asked"
-    config = {"behaviour": "ok", "outputs": [name], "message": message, "index": index}
-    return JobSpec(
-        index=index,
-        command=(NOOP, "run", "--config", CONFIG),
-        files={CONFIG: config},
-        inputs=tuple(inputs),
-        outputs=(OutputSpec(name, f"{directory}/{name}", (NOOP, "validate", name)),),
-        limits=limits,
-    )
 
 
 def _run_problems(request: Mapping[str, Any]) -> Iterator[Problem]:

@@ -25,9 +25,10 @@ from esap_batch.partition import Split, Splitting
 from esap_batch.projects import Projects
 from esap_batch.selection import Catalogue, Policy, SelectionRefused
 from esap_batch.subcubes import cut, least_overlap
+from esap_batch.use_cases.shared import greeting, needed
 from esap_batch.workflows import Workflow
 
-PROGRAM, NOOP = "esap-ska", "esap-noop"
+PROGRAM = "esap-ska"
 MAPS = "moments.fits"
 # What the analysis leaves, and what is looked up for its check.
 RESULTS: Mapping[str, tuple[str, ...]] = {
@@ -102,17 +103,7 @@ def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirement
     """Say what a facility needs, and where the inputs are."""
     needs = steering["needs"]
     steps = (_limits(steering, "first", needs["cells_per_job"]), _limits(steering, "last", needs["cells"]))
-    return Requirements(
-        experiments=identity.experiments,
-        software=tuple((s["name"], s["version"]) for s in steering["software"]),
-        runtimes=("plain",),
-        memory_mb=max(s.memory_mb for s in steps),
-        wall_time_s=max(s.wall_time_s for s in steps),
-        disk_mb=max(s.disk_mb for s in steps),
-        n_jobs=needs["jobs"],
-        preferred=steering["request"]["facility"],
-        input_rses=needs["input_rses"],
-    )
+    return needed(steering, identity, steps, needs["jobs"])
 
 
 def first_jobs(
@@ -122,7 +113,7 @@ def first_jobs(
     subcubes = steering["selected"]["subcubes"]
     match steering["request"]["processor"]:
         case "esap-noop":
-            return [_greeting(steering, directory, s["index"], f"sub-cube {s['index']}") for s in subcubes]
+            return [_no_search(steering, directory, s["index"], f"sub-cube {s['index']}") for s in subcubes]
         case "snakemake":
             return [_inspection(steering, directory, inputs)]
         case _:
@@ -133,7 +124,7 @@ def last_jobs(steering: Mapping[str, Any], directory: str, inputs: Sequence[Inpu
     """Make the one job that makes the product: of all parts, or by a workflow."""
     match steering["request"]["processor"]:
         case "esap-noop":
-            return [_greeting(steering, directory, 0, "all sub-cubes")]
+            return [_no_search(steering, directory, 0, "all sub-cubes")]
         case "snakemake":
             return [_workflow_job(steering, directory, inputs)]
         case _:
@@ -238,16 +229,9 @@ def _workflow_job(steering: Mapping[str, Any], directory: str, inputs: Sequence[
     )
 
 
-def _greeting(steering: Mapping[str, Any], directory: str, index: int, message: str) -> JobSpec:
-    name = f"hello_{index:05d}.json"
-    config = {"behaviour": "ok", "outputs": [name], "message": message, "index": index}
-    return JobSpec(
-        index=index,
-        command=(NOOP, "run", "--config", CONFIG),
-        files={CONFIG: config},
-        outputs=(OutputSpec(name, f"{directory}/{name}", (NOOP, "validate", name)),),
-        limits=_limits(steering, "first", 0),
-    )
+def _no_search(steering: Mapping[str, Any], directory: str, index: int, message: str) -> JobSpec:
+    limits = _limits(steering, "first", 0)
+    return greeting(directory, index, f"hello_{index:05d}.json", limits, message=message)
 
 
 def _checked(directory: str, name: str, *more: str) -> OutputSpec:
