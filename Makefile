@@ -39,7 +39,7 @@ test-e2e:
 
 test-unit: ## the fast ones
 	@localgrid/bootstrap.sh ska root testdata
-	@$(PYTHON) -m pytest -n 2 tests/unit
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup tests/unit
 
 test-heavy: ## those that need ctapipe or gammapy
 	@localgrid/bootstrap.sh ctapipe gammapy

@@ -19,6 +19,8 @@ from esap_batch.errors import ConfigurationError
 from hooks.errors import BackendRefused
 from hooks.image_builder import ImageBuilder, podman_works
 
+pytestmark = pytest.mark.xdist_group("podman")  # it does not like company in its storage
+
 CONFIG = Path(__file__).parents[3] / "config"
 ORDER = ImageOrder("tiny", "1.0", {"ANSWER": "42"})
 # Stands in for a compiler: notes how it was called, and "compiles" to a script.

@@ -20,6 +20,8 @@ from esap_batch.containers import pack
 from .conftest import GROUP, Json, Node, is_alive, wait_until
 from .engines import ENGINES, PODMAN_OPTIONS, with_libraries
 
+pytestmark = pytest.mark.xdist_group("podman")  # it does not like company in its storage
+
 PROGRAMS = ("sh", "cat", "ls", "touch", "env", "sleep", "kill", "head")
 
 

@@ -12,6 +12,7 @@ from esap_batch.jobs import InputFile
 from esap_batch.observations import Observation
 from esap_batch.request import examine, resolve
 from esap_batch.use_cases import cta_reprocessing as case
+from esap_batch.use_cases import shared
 from esap_batch.workflows import load_workflow
 
 CONFIG = Path(__file__).parents[4] / "config"
@@ -71,8 +72,8 @@ def test_the_last_night_counts() -> None:
 def test_the_job_reads_what_has_come_and_writes_dl2_to_the_cache_and_dl3_to_the_product() -> None:
     job = case.job(steering(), "group", item(missing=("/ctao/acada/o7/f1.gz",)))
     assert (job.index, [f.name for f in job.inputs]) == (3, ["f0.gz"])
-    assert job.files[case.CONFIG]["missing_files"] == ["/ctao/acada/o7/f1.gz"]
-    assert job.files[case.CONFIG]["expected_files"] == 2
+    assert job.files[shared.CONFIG]["missing_files"] == ["/ctao/acada/o7/f1.gz"]
+    assert job.files[shared.CONFIG]["expected_files"] == 2
     lfns = [o.lfn for o in job.outputs]
     assert lfns[0] == "/ctao/esap/cache/group/dl2_000007.fits.gz"
     assert [case.is_transient(lfn) for lfn in lfns] == [True, False, False, False]

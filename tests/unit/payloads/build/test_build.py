@@ -14,6 +14,8 @@ from payloads.build.__main__ import build, main
 from payloads.build.payload import PROJECT
 from payloads.build.python_base import libraries_of, python_tree
 
+pytestmark = pytest.mark.xdist_group("podman")  # it does not like company in its storage
+
 NOWHERE = Path("nowhere")
 
 
