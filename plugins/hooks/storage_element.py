@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -70,6 +71,20 @@ class StorageElement:
         Path(part.name).chmod(0o644)
         Path(part.name).replace(path)
         return Stored(len(content), f"{zlib.adler32(content):08x}")
+
+    def mark(self, pfn: str) -> None:
+        """Make an empty file, or make it new, by this service's clock."""
+        path, now = local_path(pfn), time.time()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (now, now))
+
+    def changed(self, pfn: str) -> float | None:
+        """Give the time (Unix) of a file's last change; None when it is not there."""
+        try:
+            return local_path(pfn).stat().st_mtime
+        except FileNotFoundError:
+            return None
 
     def move(self, source: str, target: str) -> None:
         """Move a file; a source that is gone was moved by an earlier try if the target is there."""

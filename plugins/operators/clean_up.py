@@ -15,6 +15,7 @@ from hooks.broker import LoginNeeded
 from operators.reports import all_reports, keep_reports, kept_reports
 from operators.results import result_of
 from operators.site import Site, owner_of, run_key
+from operators.submission import end_submission
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -55,16 +56,24 @@ class CleanUp(BaseOperator):
         claims = own_claims(site.lake.claims(base_of(dataset)), run_key(context))
         complete = is_complete(claims, run_key(context))
         groups = [group_name(run.dag_id, run.run_id, step) for step in self.steps]
-        reached = [group for group in groups if self._clean_batch(site, group, claims, complete=complete)]
         if not complete:
-            self._kill_latecomers(site, reached)
+            self._end_submissions(site, groups)
+        for group in groups:
+            self._clean_batch(site, group, claims, complete=complete)
         if result_of(context, self.verify) and not any(c.is_published for c in claims):
             self.log.warning("verified but not ingested: clear the ingest to go on")
 
-    def _clean_batch(self, site: Site, group: str, claims: Sequence[Claim], *, complete: bool) -> bool:
-        """Kill a batch's jobs and delete what nobody needs; False when the jobs cannot be reached."""
+    def _end_submissions(self, site: Site, groups: Sequence[str]) -> None:
+        """Let no task that is just being ended submit jobs behind our back."""
+        areas = site.pfns(work_lfn(group) for group in groups)
+        for group in groups:
+            if not end_submission(site.storage, areas[work_lfn(group)]):
+                self.log.warning("batch %s: a task was killed while it submitted jobs", group)
+
+    def _clean_batch(self, site: Site, group: str, claims: Sequence[Claim], *, complete: bool) -> None:
+        """Kill a batch's jobs and delete what nobody needs, if the jobs can be reached."""
         if self._cancel(site, group) is None:
-            return False
+            return
         if complete:
             area = site.pfns([work_lfn(group)])[work_lfn(group)]
             deleted = site.storage.delete_tree(area, keep=(RUN_FILE, REPORTS_FILE))
@@ -73,7 +82,6 @@ class CleanUp(BaseOperator):
         site.backend.clean_up(group)
         told = _told(site, group)
         self.log.info("batch %s: jobs %s; %d files deleted; sandboxes let go", group, told, deleted)
-        return True
 
     def _cancel(self, site: Site, group: str) -> int | None:
         """Kill what is not over; give how many that were, None when the jobs cannot be reached."""
@@ -82,12 +90,6 @@ class CleanUp(BaseOperator):
         except LoginNeeded as needed:
             self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, needed)
             return None
-
-    def _kill_latecomers(self, site: Site, groups: Sequence[str]) -> None:
-        """Look again: a task that ended with its run may have been submitting until Airflow stopped it."""
-        for group in groups:
-            if late := self._cancel(site, group):
-                self.log.warning("batch %s: %d jobs came late and are killed", group, late)
 
     def _trim(self, site: Site, group: str, published: Sequence[str]) -> int:
         """Keep what finished jobs have made, and all reports; delete the outputs of the other jobs."""

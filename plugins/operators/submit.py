@@ -16,6 +16,7 @@ from esap_batch.products import base_of, next_generation, own_claims, work_lfn
 from esap_batch.runtimes import CONTAINED, runtime_for
 from operators.login import NeedsLogin, goes_on_after_login
 from operators.site import Site, owner_of, run_key
+from operators.submission import submitting
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -82,7 +83,8 @@ class SubmitJobs(NeedsLogin):
         site.require_login(batch.jobs)
         site.keep(group, RUN_FILE, {"run": run_key(context)})
         journal = site.keep(group, "batch.json", batch.journal())
-        site.backend.submit(batch, {job.index: 1 for job in batch.jobs})
+        with submitting(site.storage, posixpath.dirname(journal["pfn"]), context):
+            site.backend.submit(batch, {job.index: 1 for job in batch.jobs})
         self.log.info("%d jobs at %s, batch %s", len(batch.jobs), site.facility.title, group)
         share = Fraction(str(self.steering["request"].get("allowed_failure_fraction", 0)))
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from operators.login import NeedsLogin, goes_on_after_login
 from operators.progress import tell
 from operators.reports import all_reports, keep_reports, kept_reports
 from operators.site import Site, owner_of
+from operators.submission import submitting
 from triggers.jobs import JobsEnded
 
 if TYPE_CHECKING:
@@ -93,7 +95,9 @@ class AwaitJobs(NeedsLogin):
         decision = self._decide(site, batch, attempts, diagnoses, reports, limit)
         self._show(decision)
         if not decision.is_final:
-            site.backend.submit(_with_limits(batch, decision), decision.resubmit)
+            area = posixpath.dirname(self.submission["journal"]["pfn"])
+            with submitting(site.storage, area, context):
+                site.backend.submit(_with_limits(batch, decision), decision.resubmit)
             self._wait(site, limit)
         keep_reports(site, group, attempts, reports)
         return self._finish(context, site, batch, decision, reports)

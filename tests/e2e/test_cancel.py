@@ -52,3 +52,17 @@ def test_a_restart_of_the_triggerer_kills_nothing(
     assert placed.backend.counts([group])[group][JobState.CANCELLED] == 0
     alice.api.set_state(DAG, run, "failed")
     wait_for(lambda: placed.backend.counts([group])[group] == {JobState.CANCELLED: 3})
+
+
+def test_a_run_that_is_ended_while_it_submits_leaves_no_job(
+    alice: Runs, placed: Placed, wait_for: Any
+) -> None:
+    run = alice.start(
+        DAG, n_jobs=300, message=uuid.uuid4().hex, behaviour="slow", duration_s=600, facility=placed.facility
+    )
+    group = group_name(DAG, run, "submit_jobs")
+    wait_for(lambda: alice.task_state(DAG, run, "submit_jobs") == "running")
+    alice.api.set_state(DAG, run, "failed")
+    assert alice.end(DAG, run) == "failed"
+    assert alice.task_state(DAG, run, "clean_up") == "success"
+    wait_for(lambda: set(placed.backend.counts([group])[group]) <= {JobState.CANCELLED})

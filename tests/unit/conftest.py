@@ -195,6 +195,7 @@ class FakeTaskInstance:
         self.states: dict[str, str] = {}
         self.runs: dict[str, str] = {}
         self.try_number = 1
+        self.start_date = datetime.now(UTC)
 
     def xcom_pull(self, task_ids: str) -> Any:
         return self.xcoms.get(task_ids)

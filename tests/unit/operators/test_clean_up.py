@@ -7,7 +7,9 @@ import pytest
 
 from esap_batch.jobs import Attempt, Batch, JobState, group_name
 from esap_batch.products import Claim, work_lfn
+from operators import submission
 from operators.clean_up import CleanUp
+from operators.submission import SUBMITTING
 from tests.unit.conftest import ACCEPTED, DAG_ID, DATASET, GROUP, PRODUCT, RUN, RUN_ID, World
 
 STEPS = ("submit_simulation", "submit_merge")
@@ -115,8 +117,6 @@ def test_jobs_of_every_step_are_killed_before_their_reports_are_kept_and_sandbox
         f"cancel {second}",
         "put reports.json",
         f"clean_up {second}",
-        f"cancel {first}",  # for what came late
-        f"cancel {second}",
     ]
     states = [a.state for a in world.backend.known[second]]
     assert states == [JobState.DONE, JobState.FAILED, *[JobState.CANCELLED] * 3]
@@ -132,16 +132,31 @@ def test_it_may_be_repeated_also_when_the_sandboxes_are_gone(world: World) -> No
     assert world.path(REPORTS).read_text() == kept
 
 
-def test_jobs_that_come_while_it_cleans_up_are_killed_too(
+def test_jobs_that_are_on_their_way_are_waited_for_and_killed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state(world, verified=False, published=False)
-    late = Attempt("99", 4, 2, JobState.QUEUED)
+    area = world.path(WORK[0]).parent.parent / GROUPS[0]
+    late, mark = Attempt("99", 4, 2, JobState.QUEUED), area / SUBMITTING
+    mark.touch()
 
-    def clean_up(group: str) -> None:
-        world.backend.known.setdefault(group, []).append(late)
+    def meanwhile(_seconds: float) -> None:
+        """Stand for the task that submits jobs, and then ends."""
+        world.backend.known.setdefault(GROUPS[0], []).append(late)
+        mark.unlink()
 
-    monkeypatch.setattr(world.backend, "clean_up", clean_up)
+    monkeypatch.setattr("operators.submission.time.sleep", meanwhile)
     run(world)
-    for group in GROUPS:
-        assert world.backend.known[group][-1].state is JobState.CANCELLED
+    assert world.backend.known[GROUPS[0]][-1].state is JobState.CANCELLED
+
+
+def test_a_task_that_was_killed_in_mid_submission_is_not_waited_for_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    state(world, verified=False, published=False)
+    mark = world.path(WORK[0]).parent.parent / GROUPS[1] / SUBMITTING
+    mark.touch()
+    monkeypatch.setattr(submission, "LINGER_S", 0.0)
+    run(world)
+    assert not mark.exists()
+    assert f"cancel {GROUPS[1]}" in world.events
