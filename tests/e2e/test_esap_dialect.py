@@ -241,7 +241,7 @@ def test_the_searches_find_what_the_user_may_use(alice: Esap, esap: Callable[[st
     assert [f["name"] for f in near["results"]] == ["lapalma"]
     assert set(near["results"][0]) == {"name", "description", "url", "facilitytype", "runtimeengine"}
     places = esap("dave").http.get("/esap-api/batch/facilities/search").json()
-    assert [f["name"] for f in places["results"]] == ["km3net-local"]
+    assert [f["name"] for f in places["results"]] == ["km3net-local", "fair-slurm"]
     assert httpx.get(alice.http.base_url.join("/esap-api/batch/workflows/search")).status_code == 401
 
 
