@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+from esap_batch.facilities import Facility
 
 CONNECTION, STORAGE, JOB = "connection", "storage", "job"
 CLOCK, SOFTWARE, RUNTIMES = "clock", "software", "runtimes"
@@ -24,11 +26,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at, and what was seen."""
+    """One thing that was looked at, and what was seen; `lacking` names software, as `NAME VERSION`."""
 
     name: str
     outcome: Outcome
     detail: str = ""
+    lacking: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Give it as JSON."""
+        told = {"name": self.name, "outcome": self.outcome, "detail": self.detail}
+        return {**told, "lacking": list(self.lacking)} if self.lacking else told
 
 
 @dataclass(frozen=True)
@@ -42,19 +50,34 @@ class Health:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Health:
         """Read what `document` wrote."""
-        checks = tuple(Check(c["name"], Outcome(c["outcome"]), c["detail"]) for c in document["checks"])
+        checks = tuple(
+            Check(c["name"], Outcome(c["outcome"]), c["detail"], tuple(c.get("lacking", ())))
+            for c in document["checks"]
+        )
         return cls(document["facility"], document["checked_at"], checks)
 
     def document(self) -> dict[str, Any]:
         """Give it as JSON, `fault` with it for those who only read."""
-        checks = [asdict(check) for check in self.checks]
+        checks = [check.document() for check in self.checks]
         return {**asdict(self), "checks": checks, "fault": self.fault}
 
     @property
     def fault(self) -> str:
-        """Say what is wrong and since when that is known; nothing when no check has failed."""
-        failed = [f"{c.name} failed ({c.detail})" for c in self.checks if c.outcome is Outcome.FAILED]
+        """Say what is wrong and since when that is known; nothing when no check has failed.
+
+        Software that is missing speaks only against jobs that need it.
+        """
+        failed = [
+            f"{c.name} failed ({c.detail})"
+            for c in self.checks
+            if c.outcome is Outcome.FAILED and not c.lacking
+        ]
         return f"{', '.join(failed)}, checked at {self.when}" if failed else ""
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Name the software that is not there, as `NAME VERSION`."""
+        return tuple(one for c in self.checks for one in c.lacking)
 
     @property
     def when(self) -> str:
@@ -74,6 +97,22 @@ def faults(known: Iterable[Health], now: float, trust_s: float) -> dict[str, str
     return {
         h.facility: f"is out of order: {h.fault}" for h in known if h.fault and now - h.checked_at <= trust_s
     }
+
+
+def as_found(
+    facilities: Iterable[Facility], known: Iterable[Health], now: float, trust_s: float
+) -> list[Facility]:
+    """Give the facilities without the software that their last checks have not found there."""
+    lacking = {h.facility: set(h.lacking) for h in known if now - h.checked_at <= trust_s}
+    return [_without(f, lacking[f.name]) if lacking.get(f.name) else f for f in facilities]
+
+
+def _without(facility: Facility, lacking: set[str]) -> Facility:
+    left = {
+        name: tuple(v for v in versions if f"{name} {v}" not in lacking)
+        for name, versions in facility.software.items()
+    }
+    return replace(facility, software=left)
 
 
 def table(found: Iterable[Health]) -> str:

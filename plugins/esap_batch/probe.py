@@ -50,15 +50,17 @@ def findings(
     """
     yield Check(STORAGE, Outcome.PASSED)
     yield Check(JOB, Outcome.PASSED)
-    wrong = max(submitted_at - found["time"], found["time"] - seen_at)
+    off_s = max(submitted_at - found["time"], found["time"] - seen_at)
     side = "behind" if found["time"] < submitted_at else "ahead"
-    if wrong > tolerance_s:
-        yield Check(CLOCK, Outcome.FAILED, f"the worker's is at least {wrong:.0f} s {side}")
+    if off_s > tolerance_s:
+        yield Check(CLOCK, Outcome.FAILED, f"the worker's is at least {off_s:.0f} s {side}")
     else:
         yield Check(CLOCK, Outcome.PASSED)
     for name in (SOFTWARE, RUNTIMES):
-        faults = [f"{what}: {why}" for what, why in sorted(found[name].items()) if why]
-        yield Check(name, Outcome.FAILED if faults else Outcome.PASSED, "; ".join(faults))
+        wrong = {what: why for what, why in sorted(found[name].items()) if why}
+        outcome = Outcome.FAILED if wrong else Outcome.PASSED
+        lacking = tuple(wrong) if name == SOFTWARE else ()
+        yield Check(name, outcome, "; ".join(f"{what}: {why}" for what, why in wrong.items()), lacking)
 
 
 def failure(report: Mapping[str, Any] | None, detail: str) -> Iterator[Check]:

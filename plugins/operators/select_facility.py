@@ -59,7 +59,7 @@ class SelectFacility(BaseOperator):
 
     def _match(self, identity: Identity, needs: Requirements) -> Match:
         from esap_batch.facilities import load_facilities
-        from esap_batch.health import faults
+        from esap_batch.health import as_found, faults
         from esap_batch.matching import NoFacilityFits, match
         from hooks import facility_health
         from hooks.settings import config_dir
@@ -70,6 +70,7 @@ class SelectFacility(BaseOperator):
         )
         known = facility_health.remembered(f.name for f in facilities if f.enabled)
         unhealthy = faults(known, time.time(), settings["trust_s"])
+        facilities = as_found(facilities, known, time.time(), settings["trust_s"])
         try:
             fitting = [r.facility for r in match(needs, facilities, {}, unhealthy).ranked]
         except NoFacilityFits as error:

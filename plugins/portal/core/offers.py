@@ -15,7 +15,6 @@ from itsdangerous import BadData, URLSafeSerializer
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from esap_batch.facilities import load_facilities
 from esap_batch.offers import HOLDS_S, Offers, Work, offers
 from esap_batch.request import resolve
 from esap_batch.use_cases.registry import use_case
@@ -167,7 +166,7 @@ def _offers(user: EsapUser, workflow: str, request: Mapping[str, Any], *, look_u
     steering = resolve(request, load_workflow(config_dir(), workflow), user.get_name(), "")
     work = _work(user, steering, look_up=look_up)
     now_there = standing()
-    return offers(work, load_facilities(config_dir() / "facilities.yaml"), now_there.load, now_there.faults)
+    return offers(work, now_there.facilities, now_there.load, now_there.faults)
 
 
 def _work(user: EsapUser, steering: dict[str, Any], *, look_up: bool) -> Work:

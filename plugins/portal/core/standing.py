@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,12 @@ from sqlalchemy import Integer, and_, cast, func, select
 from sqlalchemy.orm import aliased
 
 from access.callers import serving
-from esap_batch.health import VARIABLE, Health, faults
+from esap_batch.facilities import Facility, load_facilities
+from esap_batch.health import VARIABLE, Health, as_found, faults
 from esap_batch.jobs import Load
 from esap_batch.progress import PROGRESS
 from hooks.facility_health import check_settings
+from hooks.settings import config_dir
 from portal.core.phases import UNFINISHED
 from store.sessions import transaction
 
@@ -31,11 +33,15 @@ SELECT_FACILITY = "select_facility"
 
 @dataclass(frozen=True)
 class Standing:
-    """Load and results of the last checks by facility; `faults` says what is out of order."""
+    """Load and results of the last checks by facility; `faults` says what is out of order.
+
+    `facilities` are those of the configuration, without software that is missing there.
+    """
 
     load: Mapping[str, Load]
     health: Mapping[str, Health]
     faults: Mapping[str, str]
+    facilities: Sequence[Facility] = ()
 
     def words(self, facility: str) -> str:
         """Say in a few words how a facility is doing."""
@@ -45,15 +51,18 @@ class Standing:
         )
         if facility in self.faults:
             return f"{self.faults[facility]}; {jobs}"
-        return f"in order, checked at {health.when}; {jobs}" if health else f"not checked; {jobs}"
+        lacking = f" but for {', '.join(health.lacking)}" if health and health.lacking else ""
+        return f"in order{lacking}, checked at {health.when}; {jobs}" if health else f"not checked; {jobs}"
 
 
 def standing() -> Standing:
     """Look how all facilities are doing, in two queries; the jobs of all users count."""
     with serving(None), transaction() as session:
         load, health = load_of_facilities(session), health_of_facilities(session)
-    wrong = faults(health.values(), time.time(), check_settings()["trust_s"])
-    return Standing(load, health, wrong)
+    now, trust_s = time.time(), check_settings()["trust_s"]
+    known = load_facilities(config_dir() / "facilities.yaml")
+    wrong = faults(health.values(), now, trust_s)
+    return Standing(load, health, wrong, as_found(known, health.values(), now, trust_s))
 
 
 def health_of_facilities(session: Session) -> dict[str, Health]:

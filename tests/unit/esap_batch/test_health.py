@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from esap_batch.health import CLOCK, CONNECTION, SOFTWARE, Check, Health, Outcome, faults, table
+from esap_batch.facilities import load_facilities
+from esap_batch.health import CLOCK, CONNECTION, SOFTWARE, Check, Health, Outcome, as_found, faults, table
 
+CONFIG = Path(__file__).parents[3] / "config"
 AT = 1_700_000_000.0
 WELL = Health("well", AT, (Check(CONNECTION, Outcome.PASSED),))
 ILL = Health(
@@ -45,3 +48,17 @@ def test_the_table_has_a_line_for_each_facility_and_a_note_for_each_trouble() ->
 
 def test_where_all_is_well_there_is_only_the_table() -> None:
     assert len(table([WELL]).splitlines()) == 3
+
+
+def test_software_that_is_missing_speaks_against_those_who_need_it_only() -> None:
+    facilities = load_facilities(CONFIG / "facilities.yaml")
+    check = Check(SOFTWARE, Outcome.FAILED, "esap-ctapipe 0.1.0: is not there", ("esap-ctapipe 0.1.0",))
+    health = Health("cscs", 1000.0, (check,))
+    assert Health.of(json.loads(json.dumps(health.document()))) == health
+    assert (health.fault, health.lacking) == ("", ("esap-ctapipe 0.1.0",))
+    assert faults([health], 1001.0, 60) == {}
+    found = {f.name: f for f in as_found(facilities, [health], 1001.0, 60)}
+    assert found["cscs"].software["esap-ctapipe"] == ()
+    assert found["cscs"].software["esap-fits"] == ("0.1.0",)
+    assert found["lapalma"].software["esap-ctapipe"] == ("0.1.0",)
+    assert as_found(facilities, [health], 2000.0, 60) == facilities
