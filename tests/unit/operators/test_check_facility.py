@@ -86,7 +86,9 @@ def test_what_the_job_found_is_told(world: World) -> None:
     writes(world, time=sent_at - 100, software={"esap-fits 0.1.0": "/sw is not there"})
     health = judged(world, sent_at=sent_at)
     assert health.outcome(CLOCK) == Check(CLOCK, Outcome.FAILED, "the worker's is at least 100 s behind")
-    assert "software failed (esap-fits 0.1.0: /sw is not there), checked at" in health.fault
+    assert health.outcome(SOFTWARE).detail == "esap-fits 0.1.0: /sw is not there"
+    assert health.lacking == ("esap-fits 0.1.0",)
+    assert "software" not in health.fault  # it speaks against those only who need it
 
 
 @pytest.mark.parametrize(
