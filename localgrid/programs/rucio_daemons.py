@@ -31,7 +31,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from localgrid.programs.beat import write_beat
-from localgrid.programs.schedule import Schedule, work_query
+from localgrid.programs.schedule import Pauses, Schedule, work_query
 
 LOG = logging.getLogger("localgrid.rucio_daemons")
 REPAIR_AFTER_S = 5
@@ -65,7 +65,7 @@ class Daemons:
         module.run_once(heartbeat_handler=self.handlers[name], **settings)
 
     def memory(self, name: str) -> dict[Any, Any]:
-        return self.memories.setdefault(name, {})
+        return self.memories.setdefault(name, Pauses())
 
     def close(self) -> None:
         for handler in self.handlers.values():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+PAUSE = timedelta(seconds=3)
 AT_LEAST_EVERY_S = 20.0  # a daemon that finds no work still says hello to the others
 NOW = "(now() at time zone 'utc')"
 TRANSFERS = "requests"
@@ -29,6 +32,17 @@ def work_query() -> str:
     """One cheap query with a column of true or false for each daemon."""
     parts = (f'exists(select 1 from dev.{where}) as "{name}"' for name, (where, _) in WORK.items())  # noqa: S608  constants
     return f"select {', '.join(parts)}"
+
+
+class Pauses(dict[Any, datetime]):
+    """What a daemon leaves alone for a while, because somebody else held its rows: until when (UTC).
+
+    Rucio says 10 to 40 minutes, which the rest of a large deployment's work takes. Meanwhile a rule that has
+    expired stays, and a new one for the same files waits with it.
+    """
+
+    def __setitem__(self, key: Any, until: datetime) -> None:
+        super().__setitem__(key, min(until, datetime.now(UTC).replace(tzinfo=None) + PAUSE))
 
 
 @dataclass

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from localgrid.programs.schedule import AT_LEAST_EVERY_S, WORK, Schedule, work_query
+from localgrid.programs.schedule import AT_LEAST_EVERY_S, PAUSE, WORK, Pauses, Schedule, work_query
 
 
 def test_work_brings_a_round_and_idleness_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +27,12 @@ def test_work_brings_a_round_and_idleness_only_now_and_then(monkeypatch: pytest.
 
 def test_the_query_has_a_column_for_each_daemon() -> None:
     assert all(f'as "{name}"' in work_query() for name in WORK)
+
+
+def test_a_daemon_rests_for_seconds_where_rucio_says_minutes() -> None:
+    now, pauses = datetime.now(UTC).replace(tzinfo=None), Pauses()
+    pauses["rule"] = now + timedelta(minutes=40)
+    pauses["soon"] = now + timedelta(seconds=1)
+    assert now < pauses["rule"] <= now + PAUSE + timedelta(seconds=5)
+    assert pauses["soon"] == now + timedelta(seconds=1)
+    assert deepcopy(pauses) == pauses  # as the daemons copy it before they look
