@@ -116,11 +116,11 @@ def client(grid: Grid) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def tokens(grid: Grid, mint: Mint) -> dict[str, str]:
     """Good tokens: of the issuer's users; of hank, who is no more than a member of CTAO as alice is; of erin
-    and frank, who are in a group that shares its runs.
+    and fiona, who are in a group that shares its runs.
     """
     known = {name: AirflowApi.of(grid.info, name).token for name in ("alice", "bob", "carol", "dave")}
     pair = ("ctao/users", "ctao/pi-crab")
-    made = {"hank": mint.token("hank"), "erin": mint.token("erin", pair), "frank": mint.token("frank", pair)}
+    made = {"hank": mint.token("hank"), "erin": mint.token("erin", pair), "fiona": mint.token("fiona", pair)}
     return known | made
 
 
@@ -384,9 +384,9 @@ def test_groups_that_share_see_and_do_not_touch(ask: Ask) -> None:
     started = ask("erin", "POST", "/api/v2/dags/hello_world/dagRuns", json=asked)
     assert started.status_code == 200, started.text
     path = f"/api/v2/dags/hello_world/dagRuns/{run}"
-    assert ask("frank", "GET", path).json()["triggering_user_name"] == "erin"
+    assert ask("fiona", "GET", path).json()["triggering_user_name"] == "erin"
     assert ask("bob", "GET", path).status_code == 200
     assert ask("alice", "GET", path).status_code == 404
-    assert ask("frank", "PATCH", path, json={"state": "failed"}).status_code == 404
-    assert ask("frank", "DELETE", path).status_code == 404
+    assert ask("fiona", "PATCH", path, json={"state": "failed"}).status_code == 404
+    assert ask("fiona", "DELETE", path).status_code == 404
     assert ask("erin", "PATCH", path, json={"state": "failed"}).status_code == 200

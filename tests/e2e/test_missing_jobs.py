@@ -47,7 +47,8 @@ def test_after_a_failure_only_the_failed_jobs_are_repeated(
     assert alice.end(DAG, run) == "failed"
     group = group_name(DAG, run, "submit_jobs")
     work = folder(lake, work_lfn(group))
-    assert sorted(p.name for p in work.iterdir()) == ["batch.json", "reports.json", "run.json"]
+    left = ["batch.json", "ended", "reports.json", "run.json"]
+    assert sorted(p.name for p in work.iterdir()) == left
     assert dirac.reports(dirac.attempts(group)) == {}, "the sandboxes are let go"
     alice.api.clear(DAG, run, "await_jobs")
     assert alice.end(DAG, run) == "success"
