@@ -4,7 +4,11 @@ const place = document.getElementById("now");
 const PAUSE_MS = 4000;
 const OPEN = "esap-open"; // what is open stays open: somebody may be about to press a button in it
 
+let leaving = false; // a page that is renewed would call off what the user has just sent
+document.addEventListener("submit", () => (leaving = true));
+
 function renew() {
+  if (leaving) return;
   const open = [...document.querySelectorAll("details[open] > summary")].map((one) => one.textContent);
   sessionStorage.setItem(OPEN, JSON.stringify(open));
   location.reload();
