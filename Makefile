@@ -28,7 +28,7 @@ down: ## stop them; `python -m localgrid down --purge` also forgets
 
 test: ## all tests
 	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws ska root
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-below test-e2e
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-below test-e2e
 
 test-below: # beside the end-to-end tests, which wait more than they work
 	@$(PYTHON) -m pytest tests/unit
