@@ -9,7 +9,9 @@ import posixpath
 import shlex
 import tempfile
 import threading
+import uuid
 import zipapp
+from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -155,7 +157,7 @@ class SshProgram:
         )
         hook.look_for_keys = False
         kind, key = at.host_key.split()[:2]
-        hook.host_key = paramiko.PKey.from_type_string(kind, _decoded(key))
+        hook.host_key = paramiko.PKey.from_type_string(kind, b64decode(key))
         return hook
 
     def _connected(self) -> paramiko.Transport:
@@ -207,8 +209,7 @@ class SshProgram:
                 self._folder, archive.name, main=f"{self._package}.program:main", filter=self._is_ours
             )
             for name, path in {**self._files, f"{self._package}.pyz": Path(archive.name)}.items():
-                with tempfile.NamedTemporaryFile() as unique:
-                    part = f"{self._place(name)}.{posixpath.basename(unique.name)}.part"
+                part = f"{self._place(name)}.{uuid.uuid4().hex}.part"
                 sftp.put(str(path), part)
                 sftp.posix_rename(part, self._place(name))
 
@@ -219,9 +220,3 @@ class SshProgram:
         """Hang up."""
         if client := self._hook.client:
             client.close()
-
-
-def _decoded(text: str) -> bytes:
-    from base64 import b64decode
-
-    return b64decode(text)

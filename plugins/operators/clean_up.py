@@ -72,7 +72,10 @@ class CleanUp(BaseOperator):
 
     def _clean_batch(self, site: Site, group: str, claims: Sequence[Claim], *, complete: bool) -> None:
         """Kill a batch's jobs and delete what nobody needs, if the jobs can be reached."""
-        if self._cancel(site, group) is None:
+        try:
+            site.backend.cancel(group)
+        except LoginNeeded as needed:
+            self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, needed)
             return
         if complete:
             area = site.pfns([work_lfn(group)])[work_lfn(group)]
@@ -82,14 +85,6 @@ class CleanUp(BaseOperator):
         site.backend.clean_up(group)
         told = _told(site, group)
         self.log.info("batch %s: jobs %s; %d files deleted; sandboxes let go", group, told, deleted)
-
-    def _cancel(self, site: Site, group: str) -> int | None:
-        """Kill what is not over; give how many that were, None when the jobs cannot be reached."""
-        try:
-            return site.backend.cancel(group)
-        except LoginNeeded as needed:
-            self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, needed)
-            return None
 
     def _trim(self, site: Site, group: str, published: Sequence[str]) -> int:
         """Keep what finished jobs have made, and all reports; delete the outputs of the other jobs."""

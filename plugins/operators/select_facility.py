@@ -64,13 +64,11 @@ class SelectFacility(BaseOperator):
         from hooks import facility_health
         from hooks.settings import config_dir
 
-        facilities, settings = (
-            load_facilities(config_dir() / "facilities.yaml"),
-            facility_health.check_settings(),
-        )
-        known = facility_health.remembered(f.name for f in facilities if f.enabled)
-        unhealthy = faults(known, time.time(), settings["trust_s"])
-        facilities = as_found(facilities, known, time.time(), settings["trust_s"])
+        listed = load_facilities(config_dir() / "facilities.yaml")
+        settings, now = facility_health.check_settings(), time.time()
+        known = facility_health.remembered(f.name for f in listed if f.enabled)
+        unhealthy = faults(known, now, settings["trust_s"])
+        facilities = as_found(listed, known, now, settings["trust_s"])
         try:
             fitting = [r.facility for r in match(needs, facilities, {}, unhealthy).ranked]
         except NoFacilityFits as error:

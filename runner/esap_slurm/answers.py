@@ -1,19 +1,30 @@
 """What the service asks, and the answers."""
 
-import errno
 import os
 import shutil
 import time
-from typing import Any, Callable, Dict, List
+from collections import Counter
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
-from .commands import NO_ACCOUNTING, SiteError, slurm
-from .folders import LOGS, REPORT, Area, Json, list_folder, read_json, tail, write_json
+from .commands import SiteError, accounting, slurm
+from .folders import (
+    FULL,
+    LOGS,
+    REPORT,
+    Area,
+    Json,
+    list_folder,
+    out_folder,
+    owner_folder,
+    read_json,
+    tail,
+    write_json,
+)
 from .orders import chunks, known_orders, order_name, place_order, settle
 from .states import ENDED, states_of
 
 KEPT_S = 90 * 86400.0  # folders of batches that have been cleaned up are forgotten after that time
 UNKNOWN = {"LOST", "LAUNCH_FAILED", "RECONFIG_FAIL"}  # no states that sacct may be asked for
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def areas_of(question: Json) -> List[Area]:
@@ -87,41 +98,38 @@ def answer_cancel(question: Json) -> int:
     return len(alive)
 
 
+def located(question: Json, job_id: str, orders: Dict[str, Any]) -> Optional[Tuple[str, str]]:
+    """Find a job by SLURM's id: the file of its order, and the folder of its report and logs.
+
+    `orders` are those that were read for earlier jobs of the same question.
+    """
+    slurm_id, _, task = job_id.partition("_")
+    if not (slurm_id.isdigit() and task.isdigit()):
+        return None
+    link = os.path.join(owner_folder(question["work_area"], question["owner"]), "ids", slurm_id)
+    if slurm_id not in orders:
+        orders[slurm_id] = read_json(link)
+    if orders[slurm_id] is None:
+        return None
+    path = os.readlink(link)
+    return path, out_folder(os.path.dirname(path), *orders[slurm_id]["jobs"][int(task)])
+
+
 def answer_reports(question: Json) -> Json:
     """Give the reports of ended jobs by SLURM's ids: `{id: report}`."""
-    folder = os.path.join(os.path.expanduser(question["work_area"]), question["owner"], "ids")
-    found: Json = {}
-    orders: Dict[str, Json] = {}
-    for job_id in question["jobs"]:
-        slurm_id, _, task = job_id.partition("_")
-        if not (slurm_id.isdigit() and task.isdigit()):
-            continue
-        link = os.path.join(folder, slurm_id)
-        if slurm_id not in orders:
-            orders[slurm_id] = read_json(link)
-        order = orders[slurm_id]
-        if order is None:
-            continue
-        index, attempt = order["jobs"][int(task)]
-        out = os.path.join(os.path.dirname(os.readlink(link)), "jobs", f"{index:05d}-{attempt:02d}")
-        report = read_json(os.path.join(out, REPORT))
-        if report is not None:
-            found[job_id] = report
-    return found
+    orders: Dict[str, Any] = {}
+    places = {job_id: located(question, job_id, orders) for job_id in question["jobs"]}
+    found = {job_id: read_json(os.path.join(at[1], REPORT)) for job_id, at in places.items() if at}
+    return {job_id: report for job_id, report in found.items() if report is not None}
 
 
 def answer_logs(question: Json) -> Json:
     """Give the end of what a job's runner and SLURM said: `{file: text}`."""
-    folder = os.path.join(os.path.expanduser(question["work_area"]), question["owner"], "ids")
-    slurm_id, _, task = question["job"].partition("_")
-    link = os.path.join(folder, slurm_id)
-    order = read_json(link) if slurm_id.isdigit() and task.isdigit() else None
-    if order is None:
+    at = located(question, question["job"], {})
+    if at is None:
         return {}
-    path = os.readlink(link)
+    (path, out), task = at, question["job"].partition("_")[2]
     area, serial = os.path.dirname(path), os.path.basename(path)[:4]
-    index, attempt = order["jobs"][int(task)]
-    out = os.path.join(area, "jobs", f"{index:05d}-{attempt:02d}")
     names = [os.path.join(area, f"slurm-{serial}-{task}.out")]
     names += [os.path.join(out, name) for name in ("std.out", "std.err", *LOGS)]
     return {os.path.basename(name): tail(name) for name in names if os.path.isfile(name)}
@@ -146,17 +154,17 @@ def answer_clean_up(question: Json) -> int:
     return len(gone)
 
 
-def forget_old(owner_folder: str) -> None:
+def forget_old(mine: str) -> None:
     """Delete the folders of batches that were cleaned up long ago, and dangling links to them."""
-    for name in list_folder(owner_folder):
-        folder = os.path.join(owner_folder, name)
+    for name in list_folder(mine):
+        folder = os.path.join(mine, name)
         if (
             name != "ids"
             and os.stat(folder).st_mtime < time.time() - KEPT_S
             and not list_folder(os.path.join(folder, "jobs"))
         ):
             shutil.rmtree(folder)
-    links = os.path.join(owner_folder, "ids")
+    links = os.path.join(mine, "ids")
     for name in list_folder(links):
         if not os.path.exists(os.path.join(links, name)):
             os.unlink(os.path.join(links, name))
@@ -165,23 +173,15 @@ def forget_old(owner_folder: str) -> None:
 def answer_load(question: Json) -> Json:
     """Count jobs by state: everybody's in a partition now, and this user's that have ended lately."""
     lines = slurm(["squeue", "--noheader", "--array", f"--partition={question['site']}", "--format=%T"])
-    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() - question["recent_s"]))
-    form = ["sacct", "--allocations", "--noheader", "--parsable2", f"--starttime={start}", "--endtime=now"]
-    try:
-        ended = slurm([*form, f"--state={','.join(sorted(ENDED - UNKNOWN))}", "--format=State"])
-    except SiteError as error:
-        if not NO_ACCOUNTING.search(str(error)):
-            raise
-        ended = ""
-    return {"queue": count(lines), "ended": count(ended)}
+    states = f"--state={','.join(sorted(ENDED - UNKNOWN))}"
+    since = time.time() - question["recent_s"]
+    ended = accounting(since, "--endtime=now", states, columns=("State",)) or []
+    return {"queue": count(lines.splitlines()), "ended": count(row[0] for row in ended)}
 
 
-def count(lines: str) -> Json:
+def count(lines: Iterable[str]) -> Json:
     """Count the first words of lines."""
-    found: Json = {}
-    for word in (line.split(" ")[0] for line in lines.split("\n") if line.strip()):
-        found[word] = found.get(word, 0) + 1
-    return found
+    return dict(Counter(line.split()[0] for line in lines if line.strip()))
 
 
 def answer_hello(_question: Json) -> Json:

@@ -18,6 +18,7 @@ TRANSIENT = re.compile(
 NO_ACCOUNTING = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 QUEUE_COLUMNS = ("%F", "%K", "%T", "%r")  # id of the array, task, state, reason
 ACCOUNTING_COLUMNS = ("JobID", "State", "ExitCode")
+MARGIN_S = 86400.0  # clocks, and time zones, of the site's hosts may differ
 
 
 class SiteError(Exception):
@@ -59,17 +60,19 @@ def queue(*arguments: str) -> List[List[str]]:
     return rows(lines, len(QUEUE_COLUMNS))
 
 
-def accounting(since: float, *arguments: str) -> Optional[List[List[str]]]:
-    """Ask the accounting: job id, state, exit code. None at a site that keeps none."""
-    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 86400))
+def accounting(
+    since: float, *arguments: str, columns: Sequence[str] = ACCOUNTING_COLUMNS
+) -> Optional[List[List[str]]]:
+    """Ask the accounting for jobs that were there after `since` (Unix time). None where none is kept."""
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
     form = ["sacct", "--allocations", "--noheader", "--parsable2", "--starttime", start]
     try:
-        lines = slurm([*form, f"--format={','.join(ACCOUNTING_COLUMNS)}", *arguments]).splitlines()
+        lines = slurm([*form, f"--format={','.join(columns)}", *arguments]).splitlines()
     except SiteError as error:
         if NO_ACCOUNTING.search(str(error)):
             return None
         raise
-    return rows(lines, len(ACCOUNTING_COLUMNS))
+    return rows(lines, len(columns))
 
 
 def rows(lines: Sequence[str], columns: int) -> List[List[str]]:

@@ -1,6 +1,7 @@
 """What a batch has on the disk of the site; see the package for its files."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -13,6 +14,7 @@ from .commands import SiteError
 
 LOCK_TIMEOUT_S = 120.0
 REPORT, LOGS = "job-report.json", ("payload.log",)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Json = Dict[str, Any]
 
@@ -58,6 +60,16 @@ def locked(path: str, wait_s: float) -> Iterator[bool]:
         yield True
 
 
+def owner_folder(work_area: str, owner: str) -> str:
+    """Name the folder of all that is a user's."""
+    return os.path.join(os.path.abspath(os.path.expanduser(work_area)), owner)
+
+
+def out_folder(area: str, index: int, attempt: int) -> str:
+    """Name the folder of a job's report and logs, in its batch's."""
+    return os.path.join(area, "jobs", f"{index:05d}-{attempt:02d}")
+
+
 class Order:
     """One job array: what is written before it is submitted, and SLURM's id once it has one."""
 
@@ -93,7 +105,7 @@ class Area:
             message = f"owner = {owner!r}, group = {group!r}: allowed are letters, digits and ._@-"
             raise SiteError("refused_for_good", message)
         self.group = group
-        self.owner_folder = os.path.join(os.path.abspath(os.path.expanduser(work_area)), owner)
+        self.owner_folder = owner_folder(work_area, owner)
         self.folder = os.path.join(self.owner_folder, group)
 
     @property
@@ -116,7 +128,7 @@ class Area:
 
     def out(self, index: int, attempt: int) -> str:
         """Name the folder of a job's report and logs."""
-        return self.path("jobs", f"{index:05d}-{attempt:02d}")
+        return out_folder(self.folder, index, attempt)
 
     def lock(self, wait_s: float = LOCK_TIMEOUT_S) -> Any:
         os.makedirs(self.folder, exist_ok=True)

@@ -1,6 +1,5 @@
 """What runs on a worker node."""
 
-import errno
 import os
 import shutil
 import signal
@@ -9,10 +8,9 @@ import sys
 import tempfile
 import time
 
-from .folders import LOGS, REPORT, Json, read_json, write_json
+from .folders import FULL, LOGS, REPORT, Json, out_folder, read_json, write_json
 
 DISK_LIMIT = 34  # as in the runner's table
-FULL = (errno.ENOSPC, errno.EDQUOT)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SIGNALLED = 128
 ID_TIMEOUT_S = 20.0
@@ -26,7 +24,7 @@ def run(area: str, serial: int, task: int) -> int:
         print(f"order {serial} is not this array's: it was submitted twice, or given up", file=sys.stderr)
         return 1
     index, attempt = order["jobs"][task]
-    out = os.path.join(area, "jobs", f"{index:05d}-{attempt:02d}")
+    out = out_folder(area, index, attempt)
     os.makedirs(out, exist_ok=True)
     scratch = ""
     try:

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Dict, List, Sequence, Tuple
 
-from .commands import SiteError, accounting, largest_array, queue, slurm
+from .commands import MARGIN_S, SiteError, accounting, largest_array, queue, slurm
 from .folders import Area, Json, Order, write_json
 
 
@@ -35,7 +35,7 @@ def find_named(name: str, since: float) -> List[str]:
     """Give the ids of arrays of a name, the oldest first."""
     ids = {row[0] for row in queue("--name", name)}
     if not ids:
-        ids = {row[0].partition("_")[0] for row in accounting(since, "--name", name) or []}
+        ids = {row[0].partition("_")[0] for row in accounting(since - MARGIN_S, "--name", name) or []}
     return sorted(ids, key=lambda one: (len(one), one))
 
 

@@ -4,7 +4,7 @@ import os
 import time
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .commands import SiteError, accounting, queue, tasks_of
+from .commands import MARGIN_S, SiteError, accounting, queue, tasks_of
 from .folders import REPORT, Area, Order, read_json, write_json
 
 FORGET_S = 60.0  # accounting may lag behind the queue by that much
@@ -65,7 +65,7 @@ def remembered(tasks: Sequence[Task], orders: Dict[Task, Tuple[Area, Order]]) ->
     since = min(orders[task][1].document["time"] for task in tasks)
     rows, trouble = None, ""
     try:
-        rows = accounting(since, "--jobs", ",".join(sorted({slurm_id for slurm_id, _ in tasks})))
+        rows = accounting(since - MARGIN_S, "--jobs", ",".join(sorted({slurm_id for slurm_id, _ in tasks})))
     except SiteError as error:
         if error.kind != "unavailable":
             raise
