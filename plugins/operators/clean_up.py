@@ -58,8 +58,10 @@ class CleanUp(BaseOperator):
         groups = [group_name(run.dag_id, run.run_id, step) for step in self.steps]
         if not complete:
             self._end_submissions(site, groups)
-        for group in groups:
-            self._clean_batch(site, group, claims, complete=complete)
+        reached = [group for group in groups if self._clean_batch(site, group, claims, complete=complete)]
+        for group in () if complete else reached:
+            if late := site.backend.cancel(group):  # they were just being started while they were cancelled
+                self.log.warning("batch %s: %d jobs ran on and are killed", group, late)
         if result_of(context, self.verify) and not any(c.is_published for c in claims):
             self.log.warning("verified but not ingested: clear the ingest to go on")
 
@@ -70,13 +72,13 @@ class CleanUp(BaseOperator):
             if not end_submission(site.storage, areas[work_lfn(group)]):
                 self.log.warning("batch %s: a task was killed while it submitted jobs", group)
 
-    def _clean_batch(self, site: Site, group: str, claims: Sequence[Claim], *, complete: bool) -> None:
-        """Kill a batch's jobs and delete what nobody needs, if the jobs can be reached."""
+    def _clean_batch(self, site: Site, group: str, claims: Sequence[Claim], *, complete: bool) -> bool:
+        """Kill a batch's jobs and delete what nobody needs; False when the jobs cannot be reached."""
         try:
             site.backend.cancel(group)
         except LoginNeeded as needed:
             self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, needed)
-            return
+            return False
         if complete:
             area = site.pfns([work_lfn(group)])[work_lfn(group)]
             deleted = site.storage.delete_tree(area, keep=(RUN_FILE, REPORTS_FILE))
@@ -85,6 +87,7 @@ class CleanUp(BaseOperator):
         site.backend.clean_up(group)
         told = _told(site, group)
         self.log.info("batch %s: jobs %s; %d files deleted; sandboxes let go", group, told, deleted)
+        return True
 
     def _trim(self, site: Site, group: str, published: Sequence[str]) -> int:
         """Keep what finished jobs have made, and all reports; delete the outputs of the other jobs."""

@@ -117,6 +117,8 @@ def test_jobs_of_every_step_are_killed_before_their_reports_are_kept_and_sandbox
         f"cancel {second}",
         "put reports.json",
         f"clean_up {second}",
+        f"cancel {first}",  # for what came late
+        f"cancel {second}",
     ]
     states = [a.state for a in world.backend.known[second]]
     assert states == [JobState.DONE, JobState.FAILED, *[JobState.CANCELLED] * 3]
