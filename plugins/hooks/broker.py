@@ -161,6 +161,19 @@ class Broker:
             _mask(found["secret"])
         return Token(**{name: found[name] for name in Token.__dataclass_fields__})
 
+    def places(
+        self, facility: str, batch: str, user: str, experiment: str, *, active: int, waiting: int
+    ) -> int:
+        """Tell what a batch has at a facility, and ask how many of its waiting jobs may be submitted now."""
+        body = {"facility": facility, "batch": batch, "experiment": experiment}
+        answer = self._ask("POST", "/places", user, json={**body, "active": active, "waiting": waiting})
+        self._require(answer)
+        return int(answer.json()["places"])
+
+    def give_back(self, facility: str, batch: str, user: str) -> None:
+        """Say that a batch is over."""
+        self._require(self._ask("DELETE", f"/places/{_quoted(facility)}/{_quoted(batch)}", user))
+
     def require_time(self, system: str, user: str, seconds: float) -> None:
         """Raise LoginNeeded when what the user has connected ends earlier than in so many seconds.
 
@@ -234,7 +247,7 @@ def _mask(secret: str) -> None:
     mask_secret(secret)
 
 
-def _quoted(user: str) -> str:
+def _quoted(name: str) -> str:
     from urllib.parse import quote
 
-    return quote(user, safe="")
+    return quote(name, safe="")

@@ -85,6 +85,8 @@ class CleanUp(BaseOperator):
         else:
             deleted = self._trim(site, group, [c.dataset for c in claims if c.is_published])
         site.backend.clean_up(group)
+        if places := site.places(group):
+            places.give_back()
         told = _told(site, group)
         self.log.info("batch %s: jobs %s; %d files deleted; sandboxes let go", group, told, deleted)
         return True

@@ -19,6 +19,7 @@ from esap_batch.products import work_lfn
 from hooks.backends import BackendRef, facility_named, open_backend, require_login
 from hooks.broker import Broker
 from hooks.lake_outputs import OutputLake
+from hooks.places import Places, PlacesRef, places_ref
 from hooks.rucio_lake import RucioLake, dump
 from hooks.settings import LAKE_CONNECTION, config_dir
 from hooks.storage_element import StorageElement
@@ -82,6 +83,14 @@ class Site:
         """Raise LoginNeeded when the user's own login is bound to end before these jobs."""
         if longest := max((job.limits.wall_time_s for job in jobs), default=0):
             require_login(self.backend_ref, longest)
+
+    @property
+    def places_ref(self) -> PlacesRef | None:
+        return places_ref(self.facility, self.identity)
+
+    def places(self, group: str) -> Places | None:
+        """Give what a batch may have here; None where the number of jobs is not limited."""
+        return Places.of(self.places_ref, group)
 
     @cached_property
     def lake(self) -> RucioLake:

@@ -84,8 +84,9 @@ class SubmitJobs(NeedsLogin):
         site.keep(group, RUN_FILE, {"run": run_key(context)})
         journal = site.keep(group, "batch.json", batch.journal())
         with submitting(site.storage, posixpath.dirname(journal["pfn"]), context):
-            site.backend.submit(batch, {job.index: 1 for job in batch.jobs})
-        self.log.info("%d jobs at %s, batch %s", len(batch.jobs), site.facility.title, group)
+            first = self._first(site, batch)
+            site.backend.submit(batch, dict.fromkeys(first, 1))
+        self.log.info("%d jobs at %s, batch %s", len(first), site.facility.title, group)
         share = Fraction(str(self.steering["request"].get("allowed_failure_fraction", 0)))
         return {
             "group": group,
@@ -95,6 +96,20 @@ class SubmitJobs(NeedsLogin):
             "allowed_failures": int(share * len(batch.jobs)),
             "journal": journal,
         }
+
+    def _first(self, site: Site, batch: Batch) -> list[int]:
+        """Name the jobs that there are places for now; `AwaitJobs` submits the others."""
+        indexes = [job.index for job in batch.jobs]
+        places = site.places(batch.group)
+        if places is None:
+            return indexes
+        there = site.backend.attempts(batch.group)
+        known = {a.index for a in there}
+        coming = [i for i in indexes if i not in known]
+        given = places.ask(sum(not a.state.is_terminal for a in there), len(coming))
+        if len(coming) > given:
+            self.log.info("%d jobs wait for places at %s", len(coming) - given, site.facility.title)
+        return [i for i in indexes if i in known or i in coming[:given]]
 
     def _batch(self, site: Site, group: str, run: str) -> Batch:
         inputs = self._inputs(site)

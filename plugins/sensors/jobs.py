@@ -78,27 +78,26 @@ class AwaitJobs(NeedsLogin):
     @goes_on_after_login
     def resume(self, context: Context, event: dict[str, Any], limit: int) -> dict[str, Any]:
         """Go on when the trigger has fired."""
-        if event["status"] != "ended":
+        if event["status"] not in ("ended", "places"):
             raise AirflowException(event["message"])
         return self._advance(context, limit)
 
     def _advance(self, context: Context, limit: int | None) -> dict[str, Any]:
         site, group = Site.of(self.submission["facility"], owner_of(context)), self.submission["group"]
         attempts = site.backend.attempts(group)
-        if any(not a.state.is_terminal for a in attempts):
-            self._wait(site, limit or self._limit(context, attempts, {}))
         batch, kept = site.batch(self.submission), kept_reports(site, group)
-        attempts = known_attempts(attempts, kept)
+        alive, known = sum(not a.state.is_terminal for a in attempts), known_attempts(attempts, kept)
+        waiting = self._submit_where_there_are_places(context, site, batch, alive, known)
+        if alive or waiting is not None:
+            self._wait(site, limit or self._limit(context, attempts, {}), waiting or 0)
+        attempts = known
         reports = all_reports(site, attempts, kept)
         diagnoses = self._diagnose(site, batch, latest_attempts(attempts), reports)
         limit = limit or self._limit(context, attempts, diagnoses)
         decision = self._decide(site, batch, attempts, diagnoses, reports, limit)
         self._show(decision)
         if not decision.is_final:
-            area = posixpath.dirname(self.submission["journal"]["pfn"])
-            with submitting(site.storage, area, context):
-                site.backend.submit(_with_limits(batch, decision), decision.resubmit)
-            self._wait(site, limit)
+            self._wait(site, limit, self._submit_again(context, site, batch, decision))
         keep_reports(site, group, attempts, reports)
         return self._finish(context, site, batch, decision, reports)
 
@@ -132,10 +131,37 @@ class AwaitJobs(NeedsLogin):
             factor=self.raise_by,
         )
 
-    def _wait(self, site: Site, limit: int) -> None:
+    def _submit(self, context: Context, site: Site, batch: Batch, attempts: Mapping[int, int]) -> None:
+        if attempts:
+            with submitting(site.storage, posixpath.dirname(self.submission["journal"]["pfn"]), context):
+                site.backend.submit(batch, attempts)
+
+    def _submit_where_there_are_places(
+        self, context: Context, site: Site, batch: Batch, alive: int, known: Sequence[Attempt]
+    ) -> int | None:
+        """Submit jobs that had no place yet; give how many still have none, None when all have had one."""
+        places, there = site.places(batch.group), {a.index for a in known}
+        coming = [job.index for job in batch.jobs if job.index not in there]
+        if places is None or not coming:
+            return None
+        first = coming[: places.ask(alive, len(coming))]
+        self._submit(context, site, batch, dict.fromkeys(first, 1))
+        return len(coming) - len(first)
+
+    def _submit_again(self, context: Context, site: Site, batch: Batch, decision: Decision) -> int:
+        """Submit what is to be tried again; give how many jobs wait for a place."""
+        places, again = site.places(batch.group), dict(decision.resubmit)
+        if places:
+            again = dict(list(again.items())[: places.ask(0, len(again))])
+        self._submit(context, site, _with_limits(batch, decision), again)
+        return len(decision.resubmit) - len(again)
+
+    def _wait(self, site: Site, limit: int, waiting: int) -> None:
         group, total = self.submission["group"], self.submission["count"]
         self.defer(
-            trigger=JobsEnded(site.backend_ref, group, total, self.patience),
+            trigger=JobsEnded(
+                site.backend_ref, group, total, self.patience, places=site.places_ref, waiting=waiting
+            ),
             method_name="resume",
             kwargs={"limit": limit},
         )

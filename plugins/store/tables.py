@@ -12,6 +12,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     DateTime,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -112,6 +113,25 @@ class Credential(Table):
     expires_at: Mapped[datetime | None] = mapped_column(TIME)
     lost_at: Mapped[datetime | None] = mapped_column(TIME)
     lost_why: Mapped[str | None] = mapped_column(Text)
+
+
+class Place(Table):
+    """What a batch has of the places of a facility whose number is limited, and what it waits for.
+
+    `active` jobs wait or run there, `waiting` are not submitted. `since` is when (Unix time) the batch last
+    got one, or began to wait. The row without a batch is there to be locked.
+    """
+
+    __tablename__ = "esap_place"
+
+    facility: Mapped[str] = mapped_column(NAME, primary_key=True)
+    batch: Mapped[str] = mapped_column(NAME, primary_key=True)
+    owner: Mapped[str] = mapped_column(NAME, default="")
+    experiment: Mapped[str] = mapped_column(NAME, default="")
+    active: Mapped[int] = mapped_column(Integer, default=0)
+    waiting: Mapped[int] = mapped_column(Integer, default=0)
+    since: Mapped[float] = mapped_column(Float)
+    told_at: Mapped[datetime] = mapped_column(TIME)
 
 
 class Consent(Table):

@@ -32,7 +32,8 @@ class CarouselMoves(BaseTrigger):
     :param tag: of the run's recalls, or nothing when there are none.
     :param recalls: what `BulkLake.recall_states` said of them at the last turn.
     :param running: number of jobs that were under way.
-    :param releasing: files are being deleted whose room is waited for: fires after `PACE_S` at the latest.
+    :param releasing: room on disk or a place at the facility is waited for, of which there is no news: fires
+        after `PACE_S` at the latest.
     :param patience: seconds to bear with systems that do not answer.
     """
 

@@ -13,7 +13,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from esap_batch.jobs import JobState
 from hooks.backends import BackendRef, backend_in_trigger
 from hooks.broker import LoginNeeded
-from hooks.errors import RefusedForGood
+from hooks.errors import BackendUnavailable, RefusedForGood
+from hooks.places import Places, PlacesRef
 from triggers.poller import BulkPoller
 from triggers.progress import show_progress
 from triggers.standing import Standing
@@ -28,14 +29,26 @@ class JobsEnded(BaseTrigger):
     :param group: the batch.
     :param total: number of its jobs, for the progress that it logs.
     :param patience: seconds to bear with a back end that does not answer.
+    :param places: how to ask for places of a facility that has a limited number of them.
+    :param waiting: jobs that wait for one; it fires as soon as any may be submitted.
     """
 
-    def __init__(self, ref: BackendRef, group: str, total: int, patience: float) -> None:
+    def __init__(
+        self,
+        ref: BackendRef,
+        group: str,
+        total: int,
+        patience: float,
+        places: PlacesRef | None = None,
+        waiting: int = 0,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ref, self.group, self.total, self.patience = ref, group, total, patience
+        self.places, self.waiting = places, waiting
+        self._told: int | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("ref", "group", "total", "patience")
+        names = ("ref", "group", "total", "patience", "places", "waiting")
         return "triggers.jobs.JobsEnded", {n: getattr(self, n) for n in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -56,13 +69,31 @@ class JobsEnded(BaseTrigger):
                 continue
             heard = time.monotonic()
             await standing.well()
-            if (words := progress(answer, self.total)) != shown:
+            alive = answer[JobState.QUEUED] + answer[JobState.RUNNING]
+            if await self._has_places(alive):
+                yield TriggerEvent({"status": "places"})
+                return
+            if (words := progress(answer, self.total, self.waiting)) != shown:
                 self.log.info("%s", words)
                 await show_progress(self, figures(answer, self.total))
                 shown = words
-            if answer[JobState.QUEUED] + answer[JobState.RUNNING] == 0:
+            if not alive and not self.waiting:
                 yield TriggerEvent({"status": "ended"})
                 return
+
+    async def _has_places(self, alive: int) -> bool:
+        """Tell how many jobs there are, when that has changed or more wait; say whether more may come."""
+        if not self.places or (not self.waiting and alive == self._told):
+            return False
+        places = await Places.aof(self.places, self.group)
+        assert places is not None
+        try:
+            given = await asyncio.to_thread(places.ask, alive, self.waiting)
+        except BackendUnavailable as error:
+            self.log.warning("no news of places: %s", error)
+            return False
+        self._told = alive
+        return given > 0
 
     async def _poller(self) -> BulkPoller[Counter[JobState]]:
         backend, interval = await backend_in_trigger(self.ref)
@@ -96,10 +127,14 @@ async def cancel_batches(trigger: BaseTrigger, ref: BackendRef, groups: Sequence
                 break
 
 
-def progress(counts: Counter[JobState], total: int) -> str:
-    """Say how far a batch is, in one line: `jobs 3 of 8 done, 2 running, 3 queued, 1 attempt failed`."""
+def progress(counts: Counter[JobState], total: int, waiting: int = 0) -> str:
+    """Say how far a batch is, in one line: `jobs 3 of 8 done, 2 running, 3 queued, 1 attempt failed`.
+
+    `waiting` jobs are not submitted, for lack of a place at the facility.
+    """
     parts = [f"jobs {counts[JobState.DONE]} of {total} done"]
     parts += [f"{counts[s]} {s.lower()}" for s in (JobState.RUNNING, JobState.QUEUED) if counts[s]]
+    parts += [f"{waiting} waiting for a place at the facility"] if waiting else []
     ended = (JobState.FAILED, JobState.CANCELLED, JobState.LOST)
     parts += [f"{counts[s]} attempt{'s' * (counts[s] > 1)} {s.lower()}" for s in ended if counts[s]]
     return ", ".join(parts)

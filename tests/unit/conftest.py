@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from esap_batch.facilities import Facility
 from esap_batch.health import Health
 from esap_batch.jobs import Attempt, Batch, JobSpec, JobState, Load, OutputSpec
 from esap_batch.products import Claim, ProductFile, generation_of
 from hooks import facility_health
+from hooks.backends import facility_named
 from hooks.broker import Broker
 from hooks.rucio_lake import RucioLake
 from hooks.storage_element import StorageElement, Stored, local_path
@@ -367,3 +370,36 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(StorageElement, "put", noted_put)
     monkeypatch.setattr(StorageElement, "move", noted_move)
     return made
+
+
+class FakePlaces:
+    """Gives places as a test says, as many as are wanted after that; keeps what it was told."""
+
+    def __init__(self, events: list[str]) -> None:
+        self.events = events
+        self.given: list[int] = []
+
+    def places(
+        self, facility: str, batch: str, user: str, experiment: str, *, active: int, waiting: int
+    ) -> int:
+        self.events.append(f"places at {facility} for {user} of {experiment}: {active} + {waiting}")
+        return min(waiting, self.given.pop(0) if self.given else waiting)
+
+    def give_back(self, facility: str, batch: str, user: str) -> None:
+        self.events.append(f"give back {facility} {batch}")
+
+
+@pytest.fixture
+def places(world: World, monkeypatch: pytest.MonkeyPatch) -> FakePlaces:
+    """Limit the number of jobs at every facility."""
+    from hooks import places as module
+    from operators import site
+
+    def limited(name: str) -> Facility:
+        facility = facility_named(name)
+        return replace(facility, limits=replace(facility.limits, max_active_jobs=3))
+
+    fake = FakePlaces(world.events)
+    monkeypatch.setattr(site, "facility_named", limited)
+    monkeypatch.setattr(module, "Broker", SimpleNamespace(standing=lambda: fake))
+    return fake

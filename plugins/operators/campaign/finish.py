@@ -79,6 +79,8 @@ class CleanUpCampaign(BaseOperator):
                 continue
             work.site.backend.clean_up(work.group(number))
             self.log.info("block %d: %d jobs killed, sandboxes let go", number, killed)
+        if places := work.site.places(work.tag):
+            places.give_back()
         for recall in work.lake.recalls(work.tag):
             work.lake.release(recall.rule_id)
             self.log.info("recall of %s released", recall.dataset)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskAwaitingInput
 
-from esap_batch.carousel import Phase, held_for, progress
+from esap_batch.carousel import Phase, held_for, progress, startable
 from operators.campaign.reserve import budgets, reserve
 from operators.campaign.turn import Position, failures, recall_news, revive, still_to_recall, take_turn
 from operators.campaign.work import Work
@@ -142,11 +142,16 @@ class ProcessObservations(NeedsLogin):
                 tag=work.tag if at.having(Phase.RECALLING) else "",
                 recalls=news,
                 running=sum(len(b.having(Phase.RUNNING)) for b in busy),
-                releasing=at.has_waiting and bool(at.having(Phase.RELEASING)),
+                releasing=self._waits_for_room(work, at),
                 patience=self.patience,
             ),
             method_name="resume",
         )
+
+    def _waits_for_room(self, work: Work, at: Position) -> bool:
+        """Whether room on disk, or a place at the facility, may become free without any news of it."""
+        lacks_place = work.site.places_ref is not None and bool(startable(at.blocks, work.rules))
+        return lacks_place or (at.has_waiting and bool(at.having(Phase.RELEASING)))
 
     def _result(self, work: Work, at: Position) -> dict[str, Any]:
         missing = failures(work)

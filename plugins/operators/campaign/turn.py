@@ -81,9 +81,15 @@ def take_turn(work: Work, workflow: Workflow, length: int) -> Position:
     at = at.replaced([recalls.release(work, b, wait=at.has_waiting) for b in at.blocks])
     if not held_for(at.total, work.rules):
         at = _admit(work, at)
-    chosen = startable(at.blocks, work.rules)
+    chosen = _placed(work, at, startable(at.blocks, work.rules))
     at = at.replaced([jobs.submit(work, b, [i for n, i in chosen if n == b.number]) for b in at.blocks])
     return _written(work, at)
+
+
+def _placed(work: Work, at: Position, chosen: list[tuple[int, Item]]) -> list[tuple[int, Item]]:
+    """Keep those for which the facility has a place now; the others stay ready."""
+    places = work.site.places(work.tag)
+    return chosen[: places.ask(len(at.having(Phase.RUNNING)), len(chosen))] if places else chosen
 
 
 def revive(work: Work) -> None:

@@ -26,7 +26,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from access.users import EsapUser, current_user
-from broker import consents, credentials, tasks
+from broker import consents, credentials, places, tasks
 from broker.app import create_app
 from broker.oauth import _METADATA
 from broker.vault import VAULT_CONNECTION
@@ -188,7 +188,7 @@ class Database:
 @pytest.fixture
 def database(tmp_path: Path, connections: dict[str, Connection], monkeypatch: pytest.MonkeyPatch) -> Database:
     found = Database(tmp_path / "esap.db")
-    for module in (consents, credentials, tasks):
+    for module in (consents, credentials, places, tasks):
         monkeypatch.setattr(module, "transaction", found.transaction)
     with found.transaction() as session:
         for name in ("alice", "bob"):

@@ -10,7 +10,7 @@ from esap_batch.products import Claim, work_lfn
 from operators import submission
 from operators.clean_up import CleanUp
 from operators.submission import SUBMITTING
-from tests.unit.conftest import ACCEPTED, DAG_ID, DATASET, GROUP, PRODUCT, RUN, RUN_ID, World
+from tests.unit.conftest import ACCEPTED, DAG_ID, DATASET, GROUP, PRODUCT, RUN, RUN_ID, FakePlaces, World
 
 STEPS = ("submit_simulation", "submit_merge")
 GROUPS = [group_name(DAG_ID, RUN_ID, step) for step in STEPS]
@@ -162,3 +162,9 @@ def test_a_task_that_was_killed_in_mid_submission_is_not_waited_for_for_ever(
     run(world)
     assert not mark.exists()
     assert f"cancel {GROUPS[1]}" in world.events
+
+
+def test_places_at_a_full_facility_are_given_back(world: World, places: FakePlaces) -> None:
+    state(world, verified=True, published=True)
+    run(world)
+    assert [e for e in world.events if e.startswith("give back")] == [f"give back lapalma {g}" for g in GROUPS]

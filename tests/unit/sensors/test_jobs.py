@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 
 from esap_batch.jobs import JobState
 from sensors.jobs import AwaitJobs
-from tests.unit.conftest import DATASET, GROUP, World
+from tests.unit.conftest import DATASET, GROUP, FakePlaces, World
 from triggers.jobs import JobsEnded
 
 ENDED = {"status": "ended"}
@@ -46,6 +46,8 @@ def test_while_jobs_run_it_waits_in_the_triggerer(world: World) -> None:
         "group": GROUP,
         "total": 2,
         "patience": 7,
+        "places": None,
+        "waiting": 0,
     }
     assert wait.kwargs == {"limit": 3}
     assert world.events == ["put out_0.json"]
@@ -340,3 +342,42 @@ def test_a_batch_whose_journal_is_gone_is_never_guessed(world: World) -> None:
     world.path(submission["journal"]["lfn"]).unlink()
     with pytest.raises(AirflowFailException, match="clear the submitting task"):
         task(submission).execute(world.context())
+
+
+def test_jobs_get_places_as_others_end(world: World, places: FakePlaces) -> None:
+    submission = world.submission(4)
+    world.backend.known[GROUP] = world.backend.known[GROUP][:2]
+    places.given = [1]
+    wait = deferred(task(submission), world)
+    assert world.events == ["places at lapalma for alice of ctao: 2 + 2", "submit 2:1"]
+    arguments = wait.trigger.serialize()[1]
+    assert arguments["waiting"] == 1
+    assert arguments["places"] == {"facility": "lapalma", "experiment": "ctao", "user": "alice"}
+    for index in range(3):
+        world.done(index)
+    world.events.clear()
+    with pytest.raises(TaskDeferred) as again:
+        task(submission).resume(world.context(), {"status": "places"}, 3)
+    assert world.events == ["places at lapalma for alice of ctao: 0 + 1", "submit 3:1"]
+    assert again.value.trigger.serialize()[1]["waiting"] == 0
+    world.done(3)
+    assert task(submission).resume(world.context(), ENDED, 3)["done"] == 4
+
+
+def test_without_a_place_nothing_is_given_up(world: World, places: FakePlaces) -> None:
+    submission = world.submission(2)
+    world.backend.known.clear()
+    places.given = [0]
+    wait = deferred(task(submission), world)
+    assert submitted(world) == []
+    assert wait.trigger.serialize()[1]["waiting"] == 2
+
+
+def test_a_job_that_is_tried_again_needs_a_place_too(world: World, places: FakePlaces) -> None:
+    submission = world.submission(3)
+    for index in range(3):
+        world.fail(index)
+    places.given = [2]
+    wait = deferred(task(submission), world, limit=3)
+    assert submitted(world) == ["submit 0:2,1:2"]
+    assert wait.trigger.serialize()[1]["waiting"] == 1

@@ -14,7 +14,8 @@ from esap_batch.jobs import JobState
 from esap_batch.progress import SUSPENDED, UNKNOWN
 from hooks.backends import BackendRef
 from hooks.broker import LoginNeeded
-from hooks.errors import RefusedForGood
+from hooks.errors import BackendUnavailable, RefusedForGood
+from hooks.places import PlacesRef
 from triggers import jobs as module
 from triggers import standing
 from triggers.jobs import CANCEL_TRIES, JobsEnded, figures, progress
@@ -239,3 +240,53 @@ def test_a_back_end_that_refuses_for_good_is_not_borne_with(monkeypatch: pytest.
     serve(monkeypatch, Backend([RefusedForGood("DiracX", "http://d", "401"), counted(done=4)]))
     (event,) = events(trigger())
     assert event.payload == {"status": "silent", "message": "DiracX at http://d refuses: 401"}
+
+
+class Places:
+    """Gives places as it is told; keeps what it was told of the jobs."""
+
+    def __init__(self, *given: int | Exception) -> None:
+        self.given = list(given)
+        self.told: list[tuple[int, int]] = []
+
+    def ask(self, active: int, waiting: int) -> int:
+        self.told.append((active, waiting))
+        answer = self.given.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, places: Places, waiting: int) -> JobsEnded:
+    async def opened(_ref: Any, _batch: str) -> Places:
+        return places
+
+    monkeypatch.setattr("triggers.jobs.Places.aof", opened)
+    ref: PlacesRef = {"facility": "lapalma", "experiment": "ctao", "user": "alice"}
+    return JobsEnded(REF, "g", 4, 600, places=ref, waiting=waiting)
+
+
+def test_jobs_that_wait_for_a_place_keep_it_waiting_until_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serve(monkeypatch, Backend([counted(running=2), counted(done=2)]))
+    places = Places(0, BackendUnavailable("the broker", "http://portal", "down"), 0, 1)
+    assert [e.payload for e in events(limited(monkeypatch, places, 2))] == [{"status": "places"}]
+    assert places.told == [(2, 2), (0, 2), (0, 2), (0, 2)]
+
+
+def test_places_that_become_free_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(
+        monkeypatch,
+        Backend([counted(running=2), counted(running=2), counted(running=1, done=1), counted(done=2)]),
+    )
+    places = Places(0, 0, 0)
+    assert [e.payload for e in events(limited(monkeypatch, places, 0))] == [{"status": "ended"}]
+    assert places.told == [(2, 0), (1, 0), (0, 0)]
+
+
+def test_waiting_for_a_place_shows_in_the_progress() -> None:
+    assert (
+        progress(counted(done=1, running=1), 5, 3)
+        == "jobs 1 of 5 done, 1 running, 3 waiting for a place at the facility"
+    )
