@@ -167,4 +167,6 @@ def test_a_task_that_was_killed_in_mid_submission_is_not_waited_for_for_ever(
 def test_places_at_a_full_facility_are_given_back(world: World, places: FakePlaces) -> None:
     state(world, verified=True, published=True)
     run(world)
-    assert [e for e in world.events if e.startswith("give back")] == [f"give back lapalma {g}" for g in GROUPS]
+    assert [e for e in world.events if e.startswith("give back")] == [
+        f"give back lapalma {g}" for g in GROUPS
+    ]
