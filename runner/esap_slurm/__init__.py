@@ -14,6 +14,8 @@ lock                   held while jobs are submitted or cancelled
 0003.json              order of one job array: its jobs in the order of their task ids. It is written before
                        sbatch is called, and the array carries the order's name: a submission that was broken
                        off is found again by that name in the queue or the accounting
+0003.batch             what these jobs are to do, for the worker nodes; written before the order, which stays
+                       small because every poll reads it
 0003.id                SLURM's id of that array
 0003.void              an order that never got through; its number is not used again
 states.json            the last states, so that nobody is asked again for what has ended

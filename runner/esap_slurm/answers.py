@@ -18,7 +18,6 @@ from .folders import (
     owner_folder,
     read_json,
     tail,
-    write_json,
 )
 from .orders import chunks, known_orders, order_name, place_order, settle
 from .states import ENDED, states_of
@@ -142,10 +141,8 @@ def answer_clean_up(question: Json) -> int:
         return 0
     if any(row[3] not in ENDED for row in answer_attempts(question)):
         raise SiteError("refused", "some of its jobs have not ended")
-    orders = area.orders()
-    for order in orders:
-        if order.document["batch"]:
-            write_json(order.path, dict(order.document, batch={}))
+    for order in area.orders():
+        order.strip()
     gone = [area.path("jobs", name) for name in list_folder(area.path("jobs"))]
     gone += [area.path(name) for name in list_folder(area.folder) if name.startswith("slurm-")]
     for path in gone:

@@ -81,7 +81,10 @@ class Order:
 
     @property
     def id_path(self) -> str:
-        return self.path[: -len("json")] + "id"
+        return self._beside("id")
+
+    def _beside(self, suffix: str) -> str:
+        return self.path[: -len("json")] + suffix
 
     @property
     def jobs(self) -> List[List[int]]:
@@ -90,7 +93,13 @@ class Order:
 
     def drop(self) -> None:
         """Give the order up. A job of it that comes to light later finds none, and ends."""
-        os.rename(self.path, self.path[: -len("json")] + "void")
+        os.rename(self.path, self._beside("void"))
+        self.strip()
+
+    def strip(self) -> None:
+        """Delete the jobs' descriptions, which nobody needs any more."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._beside("batch"))
 
     def accepted(self, slurm_id: str) -> None:
         write_json(self.id_path, slurm_id)

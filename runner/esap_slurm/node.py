@@ -19,8 +19,8 @@ ID_TIMEOUT_S = 20.0
 def run(area: str, serial: int, task: int) -> int:
     """Run one task of an order in a folder of its own; give the runner's exit code."""
     path = os.path.join(area, f"{serial:04d}")
-    order, slurm_id = read_json(path + ".json"), awaited_id(path + ".id")
-    if order is None or slurm_id not in ("", os.environ["SLURM_ARRAY_JOB_ID"]):
+    slurm_id, order, batch = awaited_id(path + ".id"), read_json(path + ".json"), read_json(path + ".batch")
+    if not (order and batch) or slurm_id not in ("", os.environ["SLURM_ARRAY_JOB_ID"]):
         print(f"order {serial} is not this array's: it was submitted twice, or given up", file=sys.stderr)
         return 1
     index, attempt = order["jobs"][task]
@@ -30,11 +30,11 @@ def run(area: str, serial: int, task: int) -> int:
     try:
         place = os.environ.get(order["scratch_env"] or "TMPDIR")
         scratch = tempfile.mkdtemp(prefix="esap-", dir=place or out)
-        return run_in(scratch, order, index, attempt, out)
+        return run_in(scratch, order, batch, index, attempt, out)
     except OSError as error:
         if error.errno not in FULL:
             raise
-        write_json(os.path.join(out, REPORT), full_report(order, index, attempt, error))
+        write_json(os.path.join(out, REPORT), full_report(batch, index, attempt, error))
         return DISK_LIMIT
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -51,10 +51,10 @@ def awaited_id(path: str) -> str:
     return str(read_json(path) or "")
 
 
-def run_in(scratch: str, order: Json, index: int, attempt: int, out: str) -> int:
+def run_in(scratch: str, order: Json, batch: Json, index: int, attempt: int, out: str) -> int:
     """Run the runner, hand it what signals come, and bring back what it leaves."""
-    jobs = [job for job in order["batch"]["jobs"] if job["index"] == index]
-    write_json(os.path.join(scratch, "batch.json"), dict(order["batch"], jobs=jobs))
+    jobs = [job for job in batch["jobs"] if job["index"] == index]
+    write_json(os.path.join(scratch, "batch.json"), dict(batch, jobs=jobs))
     runner = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "esap_runner.py")
     line = [sys.executable, runner, "--batch", "batch.json"]
     line += ["--index", str(index), "--attempt", str(attempt)]
@@ -71,12 +71,12 @@ def run_in(scratch: str, order: Json, index: int, attempt: int, out: str) -> int
     return code if code >= 0 else SIGNALLED - code
 
 
-def full_report(order: Json, index: int, attempt: int, error: OSError) -> Json:
+def full_report(batch: Json, index: int, attempt: int, error: OSError) -> Json:
     """Make the report of a job that the node had no room for."""
-    limits = next(job["limits"] for job in order["batch"]["jobs"] if job["index"] == index)
+    limits = next(job["limits"] for job in batch["jobs"] if job["index"] == index)
     return {
         "schema": 1,
-        "group": order["batch"]["group"],
+        "group": batch["group"],
         "index": index,
         "attempt": attempt,
         "exit_code": DISK_LIMIT,

@@ -78,11 +78,11 @@ def place_order(area: Area, serial: int, question: Json, jobs: Sequence[Tuple[in
     document = {
         "time": time.time(),
         "jobs": jobs,
-        "batch": dict(batch, jobs=mine),
         "scratch_env": question.get("scratch_env", ""),
         "site": question["site"],
     }
-    write_json(os.path.join(area.folder, f"{serial:04d}.json"), document)
+    write_json(area.path(f"{serial:04d}.batch"), dict(batch, jobs=mine))
+    write_json(area.path(f"{serial:04d}.json"), document)
     order = Order(area.folder, serial)
     command = ["python3", os.path.abspath(sys.argv[0]), "run", area.folder, str(serial)]
     script = "#!/bin/sh\nexec " + " ".join(shlex.quote(word) for word in command) + "\n"

@@ -25,8 +25,8 @@ def ask(area: Area) -> Any:
 def ended(says: Says, area: Area) -> None:
     """A batch of two jobs, one done, one failed."""
     says("squeue", "12|0|COMPLETED|None\n12|1|FAILED|NonZeroExitCode\n")
-    document = {"jobs": [[0, 1], [7, 2]], "time": time.time(), "batch": {"jobs": []}}
-    write_json(area.path("0000.json"), document)
+    write_json(area.path("0000.batch"), {"jobs": []})
+    write_json(area.path("0000.json"), {"jobs": [[0, 1], [7, 2]], "time": time.time()})
     ids = Path(area.owner_folder, "ids")
     ids.mkdir()
     (ids / "12").symlink_to(area.path("0000.json"))

@@ -51,7 +51,8 @@ def program(tmp_path: Path) -> Path:
 def order(area: Area, **batch: Any) -> None:
     jobs = [{"index": i, "limits": {"disk_mb": 1}} for i in (3, 8)]
     content = {"group": "esap-abc", "jobs": jobs, "ends": 0, "waits": "", **batch}
-    document = {"jobs": [[3, 1], [8, 2]], "batch": content, "scratch_env": "", "site": "main", "time": 0}
+    write_json(area.path("0000.batch"), content)
+    document = {"jobs": [[3, 1], [8, 2]], "scratch_env": "", "site": "main", "time": 0}
     write_json(area.path("0000.json"), document)
     area.orders()[0].accepted("12")
 

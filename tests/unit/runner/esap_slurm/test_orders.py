@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from runner.esap_slurm.commands import SiteError
-from runner.esap_slurm.folders import Area, write_json
+from runner.esap_slurm.folders import Area, read_json, write_json
 from runner.esap_slurm.orders import chunks, known_orders, place_order, sbatch, settle
 from tests.unit.runner.esap_slurm.conftest import Says
 
@@ -34,7 +34,8 @@ def test_an_array_is_asked_for_by_name_with_room_for_the_runner(says: Says, area
     assert not [w for w in words if w.startswith("--qos")]
     (order,) = area.orders()
     assert (order.slurm_id, order.jobs) == ("4711", [[0, 1], [3, 2]])
-    assert [job["index"] for job in order.document["batch"]["jobs"]] == [0, 3]
+    assert "batch" not in order.document  # every poll reads it
+    assert [job["index"] for job in read_json(area.path("0000.batch"))["jobs"]] == [0, 3]
 
 
 def test_cores_are_asked_for(area: Area) -> None:
@@ -47,6 +48,7 @@ def test_an_order_that_is_refused_is_given_up(says: Says, area: Area) -> None:
     with pytest.raises(SiteError, match="Invalid partition"):
         place_order(area, 0, QUESTION, [(0, 1)])
     assert area.orders() == []
+    assert read_json(area.path("0000.batch")) is None
 
 
 def test_an_order_that_nobody_answered_is_kept_until_it_is_known(says: Says, area: Area) -> None:
