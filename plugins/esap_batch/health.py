@@ -89,21 +89,22 @@ class Health:
         return next((c for c in self.checks if c.name == name), Check(name, Outcome.UNKNOWN))
 
 
-def faults(known: Iterable[Health], now: float, trust_s: float) -> dict[str, str]:
-    """Say what speaks against each facility that is out of order.
+def recent(known: Iterable[Health], now: float, trust_s: float) -> list[Health]:
+    """Give the results that still say something.
 
     :param now: Unix time. :param trust_s: results that are older than this say nothing any more.
     """
-    return {
-        h.facility: f"is out of order: {h.fault}" for h in known if h.fault and now - h.checked_at <= trust_s
-    }
+    return [h for h in known if now - h.checked_at <= trust_s]
 
 
-def as_found(
-    facilities: Iterable[Facility], known: Iterable[Health], now: float, trust_s: float
-) -> list[Facility]:
+def faults(known: Iterable[Health]) -> dict[str, str]:
+    """Say what speaks against each facility that is out of order."""
+    return {h.facility: f"is out of order: {h.fault}" for h in known if h.fault}
+
+
+def as_found(facilities: Iterable[Facility], known: Iterable[Health]) -> list[Facility]:
     """Give the facilities without the software that their last checks have not found there."""
-    lacking = {h.facility: set(h.lacking) for h in known if now - h.checked_at <= trust_s}
+    lacking = {h.facility: set(h.lacking) for h in known}
     return [_without(f, lacking[f.name]) if lacking.get(f.name) else f for f in facilities]
 
 

@@ -59,16 +59,16 @@ class SelectFacility(BaseOperator):
 
     def _match(self, identity: Identity, needs: Requirements) -> Match:
         from esap_batch.facilities import load_facilities
-        from esap_batch.health import as_found, faults
+        from esap_batch.health import as_found, faults, recent
         from esap_batch.matching import NoFacilityFits, match
         from hooks import facility_health
         from hooks.settings import config_dir
 
         listed = load_facilities(config_dir() / "facilities.yaml")
-        settings, now = facility_health.check_settings(), time.time()
-        known = facility_health.remembered(f.name for f in listed if f.enabled)
-        unhealthy = faults(known, now, settings["trust_s"])
-        facilities = as_found(listed, known, now, settings["trust_s"])
+        settings = facility_health.check_settings()
+        remembered = facility_health.remembered(f.name for f in listed if f.enabled)
+        known = recent(remembered, time.time(), settings["trust_s"])
+        unhealthy, facilities = faults(known), as_found(listed, known)
         try:
             fitting = [r.facility for r in match(needs, facilities, {}, unhealthy).ranked]
         except NoFacilityFits as error:

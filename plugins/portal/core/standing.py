@@ -17,7 +17,7 @@ from sqlalchemy.orm import aliased
 
 from access.callers import serving
 from esap_batch.facilities import Facility, load_facilities
-from esap_batch.health import VARIABLE, Health, as_found, faults
+from esap_batch.health import VARIABLE, Health, as_found, faults, recent
 from esap_batch.jobs import Load
 from esap_batch.progress import PROGRESS
 from hooks.facility_health import check_settings
@@ -59,10 +59,9 @@ def standing() -> Standing:
     """Look how all facilities are doing, in two queries; the jobs of all users count."""
     with serving(None), transaction() as session:
         load, health = load_of_facilities(session), health_of_facilities(session)
-    now, trust_s = time.time(), check_settings()["trust_s"]
-    known = load_facilities(config_dir() / "facilities.yaml")
-    wrong = faults(health.values(), now, trust_s)
-    return Standing(load, health, wrong, as_found(known, health.values(), now, trust_s))
+    known = recent(health.values(), time.time(), check_settings()["trust_s"])
+    listed = load_facilities(config_dir() / "facilities.yaml")
+    return Standing(load, health, faults(known), as_found(listed, known))
 
 
 def health_of_facilities(session: Session) -> dict[str, Health]:

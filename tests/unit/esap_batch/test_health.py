@@ -4,7 +4,18 @@ import json
 from pathlib import Path
 
 from esap_batch.facilities import load_facilities
-from esap_batch.health import CLOCK, CONNECTION, SOFTWARE, Check, Health, Outcome, as_found, faults, table
+from esap_batch.health import (
+    CLOCK,
+    CONNECTION,
+    SOFTWARE,
+    Check,
+    Health,
+    Outcome,
+    as_found,
+    faults,
+    recent,
+    table,
+)
 
 CONFIG = Path(__file__).parents[3] / "config"
 AT = 1_700_000_000.0
@@ -23,12 +34,12 @@ def test_a_result_survives_being_kept() -> None:
 
 def test_only_what_has_failed_is_held_against_a_facility() -> None:
     assert (WELL.fault, FULL.fault, ILL.fault) == ("", "", FAULT)
-    assert faults([WELL, ILL, FULL], AT + 10, 60) == {"ill": f"is out of order: {FAULT}"}
+    assert faults([WELL, ILL, FULL]) == {"ill": f"is out of order: {FAULT}"}
 
 
 def test_old_results_say_nothing() -> None:
-    assert faults([ILL], AT + 60, 60)
-    assert not faults([ILL], AT + 61, 60)
+    assert recent([ILL], AT + 60, 60) == [ILL]
+    assert recent([ILL], AT + 61, 60) == []
 
 
 def test_a_check_that_was_not_made_is_unknown() -> None:
@@ -56,9 +67,9 @@ def test_software_that_is_missing_speaks_against_those_who_need_it_only() -> Non
     health = Health("cscs", 1000.0, (check,))
     assert Health.of(json.loads(json.dumps(health.document()))) == health
     assert (health.fault, health.lacking) == ("", ("esap-ctapipe 0.1.0",))
-    assert faults([health], 1001.0, 60) == {}
-    found = {f.name: f for f in as_found(facilities, [health], 1001.0, 60)}
+    assert faults([health]) == {}
+    found = {f.name: f for f in as_found(facilities, [health])}
     assert found["cscs"].software["esap-ctapipe"] == ()
     assert found["cscs"].software["esap-fits"] == ("0.1.0",)
     assert found["lapalma"].software["esap-ctapipe"] == ("0.1.0",)
-    assert as_found(facilities, [health], 2000.0, 60) == facilities
+    assert as_found(facilities, []) == facilities
