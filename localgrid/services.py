@@ -112,6 +112,7 @@ def _rucio_schema(layout: Layout) -> None:
 def _airflow_schema(layout: Layout) -> None:
     if not airflow.has_schema(layout):
         _run(layout, "airflow-schema", airflow.migrate_command(layout), airflow.environment(layout))
+        airflow.note_schema(layout)
 
 
 def _airflow_service(component: str, part: str, **more: object) -> Service:

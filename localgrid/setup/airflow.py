@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from importlib import metadata
 
 from localgrid.layout import HOST, PROJECT, USERS, Layout, write_private, write_private_json
 from localgrid.setup import diracx, issuer, postgres, rucio, slurm, ssh
 
 PARALLELISM = 8
+SCHEMA_STAMP = ("airflow", "schema.txt")
 COMPONENTS = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 
 
@@ -137,9 +139,19 @@ def migrate_command(layout: Layout) -> list[str]:
 
 
 def has_schema(layout: Layout) -> bool:
-    """Whether `airflow db migrate` has come to its end."""
-    found = postgres.query(layout, "select to_regclass('public.alembic_version') is not null", "airflow")
-    return found == [(True,)] and bool(postgres.query(layout, "select 1 from alembic_version", "airflow"))
+    """Whether `airflow db migrate` has come to its end with this Airflow and the service's present tables."""
+    stamp = layout.path(*SCHEMA_STAMP)
+    return stamp.exists() and stamp.read_text() == _schema_version()
+
+
+def note_schema(layout: Layout) -> None:
+    """Write down that it has."""
+    layout.path(*SCHEMA_STAMP).write_text(_schema_version())
+
+
+def _schema_version() -> str:
+    own = sorted(path.stem for path in (PROJECT / "plugins/store/migrations/versions").glob("*.py"))
+    return "\n".join([f"apache-airflow {metadata.version('apache-airflow')}", *own, ""])
 
 
 def command(layout: Layout, component: str) -> list[str]:

@@ -67,3 +67,16 @@ def test_a_password_file_that_lacks_a_user_is_refused(layout: Layout) -> None:
     layout.passwords_file.write_text('{"alice": "x"}')
     with pytest.raises(RuntimeError, match="lacks a user"):
         airflow.create(Layout(layout.home))
+
+
+def test_the_schema_is_migrated_again_when_there_are_new_tables(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not airflow.has_schema(layout)
+    airflow.note_schema(layout)
+    assert airflow.has_schema(layout)
+    versions = tmp_path / "plugins/store/migrations/versions"
+    versions.mkdir(parents=True)
+    (versions / "0001_portal.py").touch()
+    monkeypatch.setattr(airflow, "PROJECT", tmp_path)
+    assert not airflow.has_schema(layout)
