@@ -96,7 +96,6 @@ def _lock(session: Session, facility: str) -> None:
     """Hold the facility's row until the end of the transaction; make it the first time."""
     row = select(Place).where(Place.facility == facility, Place.batch == "").with_for_update()
     if session.scalar(row) is not None:
-        session.execute(row)
         return
     try:
         with session.begin_nested():

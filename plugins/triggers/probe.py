@@ -22,8 +22,8 @@ class ProbeEnded(JobsEnded):
         self.until = until
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        _, arguments = super().serialize()
-        return "triggers.probe.ProbeEnded", {**arguments, "until": self.until}
+        names = ("ref", "group", "total", "patience", "until")
+        return "triggers.probe.ProbeEnded", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Give the event of whichever comes first."""
