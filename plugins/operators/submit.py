@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -112,14 +112,9 @@ class SubmitJobs(NeedsLogin):
         return [i for i in indexes if i in known or i in coming[:given]]
 
     def _batch(self, site: Site, group: str, run: str) -> Batch:
-        inputs = self._inputs(site)
-        directory = self._directory(site, group, inputs, run) if self.product else work_lfn(group)
-        steering = self.steering
-        if self.selection:
-            steering = {**steering, "selected": site.recall(self.selection)}
         return Batch(
             group=group,
-            jobs=site.located(self.build(steering, directory, inputs)),
+            jobs=site.located(self._jobs(site, group, run)),
             runtime=self._runtime(site),
             software=tuple(self.steering["software"]),
             site=site.facility.site,
@@ -127,12 +122,23 @@ class SubmitJobs(NeedsLogin):
             transfer=site.facility.transfer,
         )
 
-    def _directory(self, site: Site, group: str, inputs: Sequence[InputFile], run: str) -> str:
-        """Name the folder of the outputs: never one whose product is published, unless all stays the same."""
-        dataset: str = self.product["dataset"]
+    def _jobs(self, site: Site, group: str, run: str) -> Sequence[JobSpec]:
+        """Build the jobs; they write to no folder whose product is published, unless all stays the same."""
+        inputs, steering = self._inputs(site), self.steering
+        if self.selection:
+            steering = {**steering, "selected": site.recall(self.selection)}
+        if not self.product:
+            return self.build(steering, work_lfn(group), inputs)
         standing = [job for job in site.jobs(group) if job.outputs]
-        if standing and same_inputs(inputs, (i for job in standing for i in job.inputs)):
-            return posixpath.dirname(standing[0].outputs[0].lfn)
+        if standing:
+            jobs = self.build(steering, posixpath.dirname(standing[0].outputs[0].lfn), inputs)
+            if same_inputs(_taken(jobs), _taken(standing)):
+                return jobs
+        return self.build(steering, self._directory(site, run), inputs)
+
+    def _directory(self, site: Site, run: str) -> str:
+        """Name the folder of a product that is not published; AirflowFailException when none is lacking."""
+        dataset: str = self.product["dataset"]
         claims = site.lake.claims(base_of(dataset))
         published = [c for c in own_claims(claims, run)[-1:] if c.is_published]
         if not published:
@@ -165,6 +171,10 @@ class SubmitJobs(NeedsLogin):
             return [self._image(site)]
         several = self.inputs if isinstance(self.inputs, list) else [self.inputs]
         return [file for given in several if given for file in _files_of(site, given)]
+
+
+def _taken(jobs: Iterable[JobSpec]) -> Iterator[InputFile]:
+    return (file for job in jobs for file in job.inputs)
 
 
 def _files_of(site: Site, given: Mapping[str, Any]) -> list[InputFile]:

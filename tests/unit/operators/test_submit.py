@@ -14,7 +14,7 @@ from hooks import places as module
 from hooks.backends import facility_named
 from hooks.broker import Broker
 from operators import site as site_module
-from operators.submit import SubmitJobs
+from operators.submit import BuildJobs, SubmitJobs
 from tests.unit.conftest import DAG_ID, DATASET, PRODUCT, RUN, RUN_ID, FakePlaces, World, steering
 
 GROUP = group_name(DAG_ID, RUN_ID, "submit_jobs")
@@ -37,8 +37,7 @@ def run(world: World, n_jobs: int = 2, **settings: Any) -> dict[str, Any]:
         task_id="submit_jobs",
         steering=steering(n_jobs=n_jobs, **request),
         facility=facility,
-        build=build,
-        **{"product": PRODUCT, **settings},
+        **{"build": build, "product": PRODUCT, **settings},
     )
     return task.execute(world.context())
 
@@ -148,9 +147,11 @@ def test_the_share_of_jobs_that_may_fail_is_rounded_down(
 NEXT = DATASET.removesuffix("1") + "2"
 
 
-def with_inputs(world: World, adler32: str, **claim: Any) -> str:
-    """Submit what an earlier step gives; tells where the outputs go."""
-    world.lake.put_claim(Claim(DATASET, RUN, **claim))
+def with_inputs(
+    world: World, *checksums: str, build: BuildJobs = build, is_published: bool = True, **claim: Any
+) -> str:
+    """Submit what an earlier step gives, files a, b ... of these checksums; tells where the outputs go."""
+    world.lake.put_claim(Claim(DATASET, RUN, is_published=is_published, **claim))
     manifest = {
         "schema": 1,
         "activity": {
@@ -159,20 +160,35 @@ def with_inputs(world: World, adler32: str, **claim: Any) -> str:
             "software": [],
         },
         "rse": "",
-        "files": [{"name": "a", "lfn": "/ctao/esap/a", "pfn": "file:///a", "size": 1, "adler32": adler32}],
+        "files": [
+            {"name": n, "lfn": f"/ctao/esap/{n}", "pfn": f"file:///{n}", "size": 1, "adler32": a}
+            for n, a in zip("ab", checksums, strict=False)
+        ],
         "validation": [],
         "failed": [],
     }
-    run(world, inputs={"manifest": world.site().keep("esap-first", "manifest.json", manifest)})
+    run(world, build=build, inputs={"manifest": world.site().keep("esap-first", "manifest.json", manifest)})
     return world.backend.batches[-1].jobs[0].outputs[0].lfn.rsplit("/", 1)[0]
 
 
 def test_with_other_inputs_the_files_of_a_published_product_are_not_touched(world: World) -> None:
     assert with_inputs(world, "00000001", is_published=False) == DATASET
-    partial = {"is_published": True, "missing": 1, "jobs": 2}
+    partial: dict[str, Any] = {"missing": 1, "jobs": 2}
     assert with_inputs(world, "00000001", **partial) == DATASET
     assert with_inputs(world, "00000002", **partial) == NEXT
     assert with_inputs(world, "00000002", **partial) == NEXT
+
+
+def test_inputs_that_no_job_takes_make_no_other_result(world: World) -> None:
+    def build_of_one(given: dict[str, Any], directory: str, inputs: Sequence[InputFile]) -> list[JobSpec]:
+        return build(given, directory, [one for one in inputs if one.name == "a"])
+
+    partial: dict[str, Any] = {"missing": 1, "jobs": 2, "build": build_of_one}
+    first = with_inputs(world, "00000001", "00000001", build=build_of_one, is_published=False)
+    assert first == DATASET
+    assert with_inputs(world, "00000001", "00000001", **partial) == DATASET
+    assert with_inputs(world, "00000001", "00000002", **partial) == DATASET
+    assert with_inputs(world, "00000002", "00000002", **partial) == NEXT
 
 
 def test_for_a_complete_product_nothing_is_submitted(world: World) -> None:
