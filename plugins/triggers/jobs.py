@@ -75,7 +75,7 @@ class JobsEnded(BaseTrigger):
                 return
             if (words := progress(answer, self.total, self.waiting)) != shown:
                 self.log.info("%s", words)
-                await show_progress(self, figures(answer, self.total))
+                await show_progress(self, figures(answer, self.total, self.waiting))
                 shown = words
             if not alive and not self.waiting:
                 yield TriggerEvent({"status": "ended"})
@@ -140,7 +140,7 @@ def progress(counts: Counter[JobState], total: int, waiting: int = 0) -> str:
     return ", ".join(parts)
 
 
-def figures(counts: Counter[JobState], total: int) -> dict[str, Any]:
-    """Say the same for the XCom `progress`: `{"text", "done", "of", "running", "queued", ...}`."""
+def figures(counts: Counter[JobState], total: int, waiting: int = 0) -> dict[str, Any]:
+    """Say the same for the XCom `progress`: `{"text", "done", "of", "running", "queued", "waiting", ...}`."""
     states = {state.lower(): counts[state] for state in JobState}
-    return {"text": progress(counts, total), "of": total, **states}
+    return {"text": progress(counts, total, waiting), "of": total, **states, "waiting": waiting}

@@ -9,6 +9,7 @@ from typing import Any
 
 from esap_batch.facilities import load_facilities
 from esap_batch.jobs import JobState, group_name
+from esap_batch.progress import PROGRESS
 from hooks.dirac_wms import DiracSettings, DiracWms
 from hooks.settings import config_dir, runner_path
 from localgrid.grid import Grid
@@ -48,8 +49,13 @@ def test_two_experiments_share_a_full_facility(
         groups[name] = group_name(DAG, run, "submit_jobs")
         return run
 
+    def told(name: str) -> str:
+        said = people[name].api.xcom(DAG, runs[name], "await_jobs", PROGRESS)
+        return said["text"] if said else ""
+
     runs = {"frank": start("frank")}
     wait_for(lambda: look()["frank"] == limit)
+    wait_for(lambda: "waiting for a place at the facility" in told("frank"))
     runs["sofia"] = start("sofia")
     wait_for(lambda: (now := look())["sofia"] >= 2 and now["frank"] > 0)
     wait_for(lambda: look() and all(sum(c.values()) == JOBS for c in seen[-1].values()))
@@ -58,4 +64,3 @@ def test_two_experiments_share_a_full_facility(
     look()
     assert [*seen[-1].values()] == [{JobState.DONE: JOBS}] * 2
     assert "wait for places at" in people["frank"].told(DAG, runs["frank"], "submit_jobs")
-    assert "waiting for a place at the facility" in people["frank"].told(DAG, runs["frank"], "await_jobs")

@@ -218,6 +218,7 @@ def test_figures_say_the_same_in_numbers() -> None:
         "done": 3,
         "running": 2,
         "queued": 0,
+        "waiting": 0,
         "failed": 1,
         "cancelled": 0,
         "lost": 0,
