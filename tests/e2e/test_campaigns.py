@@ -194,6 +194,20 @@ def test_too_many_failures_hold_the_campaign_until_somebody_lets_it_go_on(
     assert published(lake, asked["project"]) == list(range(first, first + 5))
 
 
+def test_a_run_that_is_ended_while_it_recalls_and_submits_leaves_nothing(
+    alice: Runs, lake: RucioLake, dirac: DiracWms, project: Any, tape: Any, wait_for: Any
+) -> None:
+    asked = project(40)
+    run = alice.start(DAG, **asked, facility="lapalma", max_running=40)
+    groups = [group_name(DAG, run, f"campaign block {n}") for n in range(2)]
+    wait_for(lambda: any(dirac.attempts(group) for group in groups))
+    alice.api.set_state(DAG, run, "failed")
+    assert alice.end(DAG, run) == "failed"
+    assert alice.task_state(DAG, run, "clean_up") == "success"
+    wait_for(lambda: all(a.state.is_terminal for group in groups for a in dirac.attempts(group)))
+    assert BulkLake(lake).recalls(group_name(DAG, run, "campaign")) == []
+
+
 def test_a_paused_campaign_starts_nothing_and_goes_on_when_it_is_resumed(
     alice: Runs, users: Any, lake: RucioLake, project: Any, tape: Any, wait_for: Any
 ) -> None:

@@ -14,6 +14,7 @@ from hooks.broker import LoginNeeded
 from operators.campaign.reserve import budgets, settle
 from operators.campaign.work import Work
 from operators.results import result_of, task_states
+from operators.submission import end_submission
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -58,6 +59,8 @@ class CleanUpCampaign(BaseOperator):
             self.log.info("nothing was planned, nothing to clean up")
             return
         work = Work.of(context, steering, chosen["facility"], self.use_case, closing=True)
+        if reserved and not end_submission(work.site.storage, work.area):
+            self.log.warning("%s was killed in the middle of its work", self.process)
         self._stop(work)
         if reserved:
             begun = work.blocks(range(work.state().next_block))
@@ -71,20 +74,27 @@ class CleanUpCampaign(BaseOperator):
 
     def _stop(self, work: Work) -> None:
         state = work.state()
-        for number in state.active:
-            try:
-                killed = work.site.backend.cancel(work.group(number))
-            except LoginNeeded as needed:
-                self.log.error("block %d is left: its jobs go on until their own limits: %s", number, needed)
-                continue
-            work.site.backend.clean_up(work.group(number))
-            self.log.info("block %d: %d jobs killed, sandboxes let go", number, killed)
+        reached = [number for number in state.active if self._stop_block(work, number)]
+        for number in reached:
+            if late := work.site.backend.cancel(work.group(number)):  # they were being started meanwhile
+                self.log.warning("block %d: %d jobs ran on and are killed", number, late)
         if places := work.site.places(work.tag):
             places.give_back()
         for recall in work.lake.recalls(work.tag):
             work.lake.release(recall.rule_id)
             self.log.info("recall of %s released", recall.dataset)
         self._delete(work, [work.use_case.cache_lfn(work.group(n)) for n in range(state.next_block)])
+
+    def _stop_block(self, work: Work, number: int) -> bool:
+        """Kill a block's jobs; False when they cannot be reached."""
+        try:
+            killed = work.site.backend.cancel(work.group(number))
+        except LoginNeeded as needed:
+            self.log.error("block %d is left: its jobs go on until their own limits: %s", number, needed)
+            return False
+        work.site.backend.clean_up(work.group(number))
+        self.log.info("block %d: %d jobs killed, sandboxes let go", number, killed)
+        return True
 
     def _delete(self, work: Work, lfns: list[str]) -> None:
         for lfn, pfn in work.site.pfns(lfns).items():

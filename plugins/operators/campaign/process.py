@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskAwaitingInput
 
 from esap_batch.carousel import Phase, held_for, progress, startable
+from esap_batch.metrics import HELD, OBSERVATIONS
+from hooks.metrics import gauge
 from operators.campaign.reserve import budgets, reserve
 from operators.campaign.turn import Position, failures, recall_news, revive, still_to_recall, take_turn
 from operators.campaign.work import Work
 from operators.login import NeedsLogin, goes_on_after_login
 from operators.progress import tell
+from operators.submission import submitting
 from triggers.carousel import CarouselMoves
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 GO_ON, GIVE_UP = "Go on", "Give up"
 SHOWN = 20
+STATES = ("waiting", "recalling", "ready", "running", "done", "failed", "elsewhere")
 
 
 class ProcessObservations(NeedsLogin):
@@ -88,7 +93,8 @@ class ProcessObservations(NeedsLogin):
 
         workflow = load_workflow(config_dir(), self.steering["workflow"])
         while True:
-            at = take_turn(work, workflow, self.plan["blocks"])
+            with submitting(work.site.storage, work.area, context):
+                at = take_turn(work, workflow, self.plan["blocks"])
             kind = held_for(at.total, work.rules)
             self._tell(context, work, at, kind)
             if kind:
@@ -105,6 +111,7 @@ class ProcessObservations(NeedsLogin):
         document = progress(at.total, left, at.state.elapsed_s, kind)
         self.log.info("%s", document["text"])
         tell(context, document)
+        _measure(self.dag_id, at.total.observations, left[0], kind)
 
     def _hold(self, context: Context, work: Work, at: Position, kind: str) -> None:
         """Stand still until somebody says how to go on, with the diagnosis."""
@@ -144,6 +151,7 @@ class ProcessObservations(NeedsLogin):
                 running=sum(len(b.having(Phase.RUNNING)) for b in busy),
                 releasing=self._waits_for_room(work, at),
                 patience=self.patience,
+                facility=work.site.facility.name,
             ),
             method_name="resume",
         )
@@ -176,3 +184,11 @@ class ProcessObservations(NeedsLogin):
             if missing
             else None,
         }
+
+
+def _measure(campaign: str, observations: Mapping[str, int], left: int, held: str) -> None:
+    """Send how far a campaign is."""
+    for state in STATES:
+        number = observations.get(state, 0) + (left if state == "waiting" else 0)
+        gauge(OBSERVATIONS, number, campaign=campaign, state=state)
+    gauge(HELD, int(bool(held)), campaign=campaign)

@@ -106,6 +106,12 @@ class Work:
         """Give the metadata that all claims on products of this recipe have."""
         return {"kind": KIND, "esap_recipe": self.use_case.recipe(self.steering)}
 
+    @property
+    def area(self) -> str:
+        """Give the PFN of the folder with the run's documents."""
+        lfn = work_lfn(self.tag)
+        return self.site.pfns([lfn])[lfn]
+
     def group(self, block: int) -> str:
         """Name the batch of a block's jobs."""
         return group_name(self.dag_id, self.run_id, f"campaign block {block}")

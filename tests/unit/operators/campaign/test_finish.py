@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from esap_batch.use_cases import cta_reprocessing
 from operators.campaign.finish import CleanUpCampaign, ReportCampaign
 from operators.campaign.reserve import ledger
+from operators.submission import SUBMITTING
 from tests.unit.operators.campaign.conftest import Tasks
 from tests.unit.operators.campaign.world import RUN, World, observations
 
@@ -54,6 +56,44 @@ def test_a_cancelled_run_leaves_no_job_no_recall_and_no_budget_taken(tasks: Task
     assert [(e.run, e.size) for e in ledger(lake, LEDGER)] == [(RUN, 300)]
     world.reap()
     assert world.occupied == 0
+
+
+def test_a_turn_that_is_under_way_is_waited_for(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = under_way(tasks)
+    mark = f"{world.worker().area}/{SUBMITTING}"
+    world.storage.mark(mark)
+
+    def end_turn(_seconds: float) -> None:
+        before = len(world.backend.alive)
+        world.recall_some()
+        world.turn()
+        assert len(world.backend.alive) > before
+        world.storage.delete([mark])
+
+    monkeypatch.setattr("operators.submission.time.sleep", end_turn)
+    clean_up(tasks, reserved={"bytes": 400})
+    assert world.backend.alive == []
+    assert world.lake.rules == {}
+
+
+def test_jobs_that_were_being_started_while_they_were_killed_are_killed_too(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = under_way(tasks)
+    ((running, job), *_) = world.backend.alive
+    late, cancel = [replace(job, attempt=2)], world.backend.cancel
+
+    def cancel_too_early(group: str) -> int:
+        killed = cancel(group)
+        if group == running:
+            world.backend.known[group] += late
+            late.clear()
+        return killed
+
+    monkeypatch.setattr(world.backend, "cancel", cancel_too_early)
+    clean_up(tasks, reserved={"bytes": 400})
+    assert late == []
+    assert world.backend.alive == []
 
 
 def test_the_documents_stay_until_everything_is_done(tasks: Tasks) -> None:

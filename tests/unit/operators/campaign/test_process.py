@@ -11,6 +11,7 @@ from esap_batch.use_cases import cta_reprocessing
 from operators.campaign.process import GIVE_UP, GO_ON, ProcessObservations
 from operators.campaign.reserve import ledger
 from operators.campaign.turn import revive
+from operators.submission import SUBMITTING, end_submission
 from tests.unit.operators.campaign.conftest import Tasks
 from tests.unit.operators.campaign.world import World, observations
 
@@ -73,6 +74,31 @@ def test_all_is_done_and_summed_up(tasks: Tasks) -> None:
     }  # fmt: skip
     assert run.reserved() == 500
     assert tasks.ti.pushed["progress"]["text"].startswith("observations 5 of 5 done")
+
+
+def test_a_turn_says_that_it_is_under_way(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tasks, 2)
+    mark, seen = f"{run.world.worker().area}/{SUBMITTING}", []
+    recall = run.world.lake.recall
+
+    def recalling(*args: Any) -> Any:
+        seen.append(mark in run.world.storage.files)
+        return recall(*args)
+
+    monkeypatch.setattr(run.world.lake, "recall", recalling)
+    run.begin()
+    assert seen == [True]
+    assert mark not in run.world.storage.files
+
+
+def test_no_turn_is_taken_for_a_run_that_was_ended_meanwhile(tasks: Tasks) -> None:
+    run = Run(tasks, 2)
+    run.begin()
+    run.world.recall_some()
+    end_submission(run.world.worker().site.storage, run.world.worker().area)
+    with pytest.raises(AirflowFailException, match="the run was ended meanwhile"):
+        run.go_on()
+    assert run.world.backend.alive == []
 
 
 def test_it_waits_for_the_jobs_and_recalls_that_are_under_way(tasks: Tasks) -> None:

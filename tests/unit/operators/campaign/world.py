@@ -5,6 +5,7 @@ Every effect of a worker on them may be its last one: see `World.deaths`.
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -81,6 +82,12 @@ class Storage:
     def put(self, pfn: str, content: bytes) -> Stored:
         self.files[pfn] = content
         return Stored(len(content), adler32(content))
+
+    def mark(self, pfn: str) -> None:
+        self.files[pfn] = b""
+
+    def changed(self, pfn: str) -> float | None:
+        return time.time() if pfn in self.files else None
 
     def move(self, source: str, target: str) -> None:
         self.files[target] = self.files.pop(source)
