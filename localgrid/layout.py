@@ -23,7 +23,7 @@ PORTS = range(
 )  # below Linux's ephemeral range: no outgoing connection takes one while we are down
 LONGEST_SOCKET_PATH = 100
 LISTENERS = (
-    *("postgres", "s3", "diracx", "rucio", "fts", "airflow-api", "issuer"),
+    *("postgres", "s3", "diracx", "rucio", "fts", "airflow-api", "issuer", "statsd"),
     *("sshd", "slurmdbd", "slurmctld", "slurm-node1", "slurm-node2"),
 )
 USERS = {  # of the issuer, with their groups there

@@ -63,6 +63,14 @@ def _settings(layout: Layout) -> dict[str, dict[str, object]]:
             "parsing_processes": 2,
         },
         "logging": {"base_log_folder": layout.path("airflow", "logs")},
+        # Nobody need listen: what is measured is lost then.
+        "metrics": {
+            "statsd_on": True,
+            "statsd_host": HOST,
+            "statsd_port": layout.ports["statsd"],
+            "statsd_influxdb_enabled": True,
+            "legacy_names_on": False,
+        },
         "secrets": {
             "backend": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
             "backend_kwargs": json.dumps(connections),
@@ -76,7 +84,7 @@ def environment(layout: Layout) -> dict[str, str]:
     variables = {
         "AIRFLOW_HOME": str(layout.path("airflow")),
         "ESAP_CONFIG_DIR": str(PROJECT / "config"),
-        "ESAP_RUNNER": str(PROJECT / "runner" / "esap_runner.py"),
+        "ESAP_RUNNER_DIR": str(PROJECT / "runner"),
         "ESAP_KEEPER_TURN_S": "2",
         "PYTHONPATH": str(PROJECT),
         # Tasks and DAG files are forked from these processes and talk to loopback only.

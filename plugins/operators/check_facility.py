@@ -14,13 +14,15 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from esap_batch.health import CHECKS, CONNECTION, JOB, STORAGE, Check, Health, Outcome, table
 from esap_batch.housekeeping import RUN_FILE
 from esap_batch.jobs import Attempt, InputFile, JobState, Load, group_name
+from esap_batch.metrics import IN_ORDER
 from esap_batch.probe import PING, PROGRAM, failure, findings, found_lfn, probe_batch
 from esap_batch.products import work_lfn
 from hooks import facility_health
 from hooks.backends import facility_named
 from hooks.broker import LoginNeeded
 from hooks.loads import ask_loads
-from hooks.settings import runner_path
+from hooks.metrics import gauge
+from hooks.settings import runner_dir
 from operators.site import Site, run_key
 from triggers.probe import ProbeEnded
 
@@ -58,7 +60,9 @@ class CheckFacility(BaseOperator):
         settings = facility_health.check_settings()
         until = submitted_at + settings["probe_wait_s"]
         raise TaskDeferred(
-            trigger=ProbeEnded(site.backend_ref, self._group(context), 1, settings["answer_s"], until),
+            trigger=ProbeEnded(
+                site.backend_ref, self._group(context), 1, settings["answer_s"], until, self.facility
+            ),
             method_name="resume",
             kwargs={"user": user, "submitted_at": submitted_at},
         )
@@ -124,6 +128,7 @@ class CheckFacility(BaseOperator):
         order = {check.name: check for check in checks}
         health = Health(self.facility, time.time(), tuple(order[n] for n in CHECKS if n in order))
         facility_health.remember(health)
+        gauge(IN_ORDER, int(not health.fault), facility=self.facility)
         self.log.info("%s\n%s", health.fault or "no fault is known", table([health]))
         return health.document()
 
@@ -181,7 +186,7 @@ def _ping(site: Site, group: str) -> InputFile:
 
 
 def _program() -> str:
-    return runner_path().with_name(PROGRAM).read_text()
+    return (runner_dir() / PROGRAM).read_text()
 
 
 def _details(attempts: Sequence[Attempt]) -> str:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, TaskInstanceState
 from airflow.sdk.exceptions import AirflowFailException
 
+from esap_batch.metrics import RUNS
 from esap_batch.products import incomplete
+from hooks.metrics import count
 from operators.results import result_of, task_states
 
 if TYPE_CHECKING:
@@ -32,10 +34,14 @@ class ReportEnd(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         claimed, made = context["ti"].xcom_pull(task_ids=self.claim), result_of(context, self.ingest)
+        workflow = self.dag_id
         if made:
+            count(RUNS, workflow=workflow, outcome="published")
             return self._told("published", made)
         if claimed and claimed["state"] == "published":
+            count(RUNS, workflow=workflow, outcome="found")
             return self._told("found", claimed)
+        count(RUNS, workflow=workflow, outcome="failed")
         states = task_states(context)
         if states.get(self.ingest) == TaskInstanceState.SKIPPED:
             raise AirflowFailException("The run was cancelled: it has made no product.")

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from esap_batch.jobs import Attempt, Batch, JobState
 from esap_batch.manifest import build_manifest, missing_jobs
+from esap_batch.metrics import JOBS_ENDED
 from esap_batch.provenance import BatchActivity
 from esap_batch.retries import (
     Decision,
@@ -21,6 +22,7 @@ from esap_batch.retries import (
     latest_attempts,
     limits_of,
 )
+from hooks import metrics
 from operators.login import NeedsLogin, goes_on_after_login
 from operators.progress import tell
 from operators.reports import all_reports, keep_reports, kept_reports
@@ -160,7 +162,13 @@ class AwaitJobs(NeedsLogin):
         group, total = self.submission["group"], self.submission["count"]
         self.defer(
             trigger=JobsEnded(
-                site.backend_ref, group, total, self.patience, places=site.places_ref, waiting=waiting
+                site.backend_ref,
+                group,
+                total,
+                self.patience,
+                places=site.places_ref,
+                waiting=waiting,
+                facility=site.facility.name,
             ),
             method_name="resume",
             kwargs={"limit": limit},
@@ -212,6 +220,8 @@ class AwaitJobs(NeedsLogin):
         count, n_done, n_failed = len(batch.jobs), len(decision.done), len(decision.failed)
         words = f"jobs {n_done} of {count} done" + (f", {n_failed} failed for good" if n_failed else "")
         tell(context, {"text": words, "done": n_done, "of": count, "failed": n_failed})
+        for outcome, number in (("done", n_done), ("failed", n_failed)):
+            metrics.count(JOBS_ENDED, number, facility=site.facility.name, outcome=outcome)
         if decision.failures_exceeded or (count and not n_done):
             raise AirflowFailException(_summary(decision, count, site.facility.title))
         activity = BatchActivity(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from esap_batch.metrics import STAGED
+from hooks.metrics import count
 from hooks.settings import LAKE_CONNECTION
 from triggers.staging import InputsStaged
 
@@ -49,5 +51,6 @@ class AwaitInputs(BaseOperator):
                 "Clear stage_inputs and what follows to try again."
             )
         self.log.info("%d files are at %s", self.staged["files"], self.staged["rse"])
+        count(STAGED, self.staged["bytes"], rse=self.staged["rse"])
         given: dict[str, Any] = self.staged
         return given

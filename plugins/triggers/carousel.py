@@ -20,6 +20,7 @@ from hooks.settings import LAKE_CONNECTION
 from triggers.jobs import cancel_batches
 from triggers.poller import BulkPoller
 from triggers.standing import Standing
+from triggers.tally import TALLY
 
 RECALLS = "recalls"
 PACE_S = 10.0  # a turn costs a worker seconds, so changes are gathered for as long
@@ -35,6 +36,7 @@ class CarouselMoves(BaseTrigger):
     :param releasing: room on disk or a place at the facility is waited for, of which there is no news: fires
         after `PACE_S` at the latest.
     :param patience: seconds to bear with systems that do not answer.
+    :param facility: under which name the jobs are counted; the connection's without one.
     """
 
     def __init__(
@@ -46,13 +48,15 @@ class CarouselMoves(BaseTrigger):
         running: int,
         releasing: bool,
         patience: float,
+        facility: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ref, self.groups, self.tag, self.recalls = ref, list(groups), tag, recalls
         self.running, self.releasing, self.patience = running, releasing, patience
+        self.facility = facility or ref["connection"]
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("ref", "groups", "tag", "recalls", "running", "releasing", "patience")
+        names = ("ref", "groups", "tag", "recalls", "running", "releasing", "patience", "facility")
         return "triggers.carousel.CarouselMoves", {n: getattr(self, n) for n in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -105,26 +109,31 @@ class CarouselMoves(BaseTrigger):
 
     async def _watch_jobs(self, group: str) -> None:
         backend, interval = await backend_in_trigger(self.ref)
-        poller = BulkPoller.shared(tuple(sorted(self.ref.items())), backend.counts, interval)
-        async for answer in poller.answers(group):
-            if isinstance(answer, LoginNeeded):
-                self._heard[group] = time.monotonic()
-                await self._standing.suspended(answer)
-                continue
-            if isinstance(answer, Exception):
-                self._miss("jobs", answer)
-                await self._standing.silent()
-                continue
-            await self._standing.well()
-            self._alive[group] = answer[JobState.QUEUED] + answer[JobState.RUNNING]
-            self._tell(group)
+        poller = BulkPoller.shared(
+            tuple(sorted(self.ref.items())), backend.counts, interval, "jobs", self.ref["connection"]
+        )
+        with TALLY.watching(self.facility, group):
+            async for answer in poller.answers(group):
+                if isinstance(answer, LoginNeeded):
+                    self._heard[group] = time.monotonic()
+                    await self._standing.suspended(answer)
+                    continue
+                if isinstance(answer, Exception):
+                    self._miss("jobs", answer)
+                    await self._standing.silent()
+                    continue
+                TALLY.tell(self.facility, group, answer)
+                await self._standing.well()
+                self._alive[group] = answer[JobState.QUEUED] + answer[JobState.RUNNING]
+                self._tell(group)
 
     async def _watch_recalls(self) -> None:
         if not self.tag:
             return
         connection = await BaseHook.aget_connection(LAKE_CONNECTION)
         lake = BulkLake(RucioLake(RucioSettings.of(connection)))
-        poller = BulkPoller.shared(RECALLS, lake.recall_states, poll_interval(connection))
+        every = poll_interval(connection)
+        poller = BulkPoller.shared(RECALLS, lake.recall_states, every, RECALLS, LAKE_CONNECTION)
         async for answer in poller.answers(self.tag):
             if isinstance(answer, Exception):
                 self._miss(RECALLS, answer)

@@ -18,6 +18,7 @@ from hooks.places import Places, PlacesRef
 from triggers.poller import BulkPoller
 from triggers.progress import show_progress
 from triggers.standing import Standing
+from triggers.tally import TALLY
 
 CANCEL_TRIES = 5
 
@@ -31,6 +32,7 @@ class JobsEnded(BaseTrigger):
     :param patience: seconds to bear with a back end that does not answer.
     :param places: how to ask for places of a facility that has a limited number of them.
     :param waiting: jobs that wait for one; it fires as soon as any may be submitted.
+    :param facility: under which name the jobs are counted; the connection's without one.
     """
 
     def __init__(
@@ -41,45 +43,48 @@ class JobsEnded(BaseTrigger):
         patience: float,
         places: PlacesRef | None = None,
         waiting: int = 0,
+        facility: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ref, self.group, self.total, self.patience = ref, group, total, patience
-        self.places, self.waiting = places, waiting
+        self.places, self.waiting, self.facility = places, waiting, facility or ref["connection"]
         self._told: int | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("ref", "group", "total", "patience", "places", "waiting")
+        names = ("ref", "group", "total", "patience", "places", "waiting", "facility")
         return "triggers.jobs.JobsEnded", {n: getattr(self, n) for n in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll together with all other batches of this back end and identity."""
         poller, standing = await self._poller(), Standing(self)
         heard, shown = time.monotonic(), ""
-        async for answer in poller.answers(self.group):
-            if isinstance(answer, LoginNeeded):
-                await standing.suspended(answer)
-                heard, shown = time.monotonic(), ""
-                continue
-            if isinstance(answer, Exception):
-                self.log.warning("no news of the jobs: %s", answer)
-                if time.monotonic() - heard > self.patience or isinstance(answer, RefusedForGood):
-                    yield TriggerEvent({"status": "silent", "message": str(answer)})
+        with TALLY.watching(self.facility, self.group):
+            async for answer in poller.answers(self.group):
+                if isinstance(answer, LoginNeeded):
+                    await standing.suspended(answer)
+                    heard, shown = time.monotonic(), ""
+                    continue
+                if isinstance(answer, Exception):
+                    self.log.warning("no news of the jobs: %s", answer)
+                    if time.monotonic() - heard > self.patience or isinstance(answer, RefusedForGood):
+                        yield TriggerEvent({"status": "silent", "message": str(answer)})
+                        return
+                    await standing.silent()
+                    continue
+                heard = time.monotonic()
+                TALLY.tell(self.facility, self.group, answer)
+                await standing.well()
+                alive = answer[JobState.QUEUED] + answer[JobState.RUNNING]
+                if (words := progress(answer, self.total, self.waiting)) != shown:
+                    self.log.info("%s", words)
+                    await show_progress(self, figures(answer, self.total, self.waiting))
+                    shown = words
+                if await self._has_places(alive):
+                    yield TriggerEvent({"status": "places"})
                     return
-                await standing.silent()
-                continue
-            heard = time.monotonic()
-            await standing.well()
-            alive = answer[JobState.QUEUED] + answer[JobState.RUNNING]
-            if await self._has_places(alive):
-                yield TriggerEvent({"status": "places"})
-                return
-            if (words := progress(answer, self.total, self.waiting)) != shown:
-                self.log.info("%s", words)
-                await show_progress(self, figures(answer, self.total, self.waiting))
-                shown = words
-            if not alive and not self.waiting:
-                yield TriggerEvent({"status": "ended"})
-                return
+                if not alive and not self.waiting:
+                    yield TriggerEvent({"status": "ended"})
+                    return
 
     async def _has_places(self, alive: int) -> bool:
         """Tell how many jobs there are, when that has changed or more wait; say whether more may come."""
@@ -97,7 +102,9 @@ class JobsEnded(BaseTrigger):
 
     async def _poller(self) -> BulkPoller[Counter[JobState]]:
         backend, interval = await backend_in_trigger(self.ref)
-        return BulkPoller.shared(tuple(sorted(self.ref.items())), backend.counts, interval)
+        return BulkPoller.shared(
+            tuple(sorted(self.ref.items())), backend.counts, interval, "jobs", self.ref["connection"]
+        )
 
     async def on_kill(self) -> None:
         """Cancel the jobs: a user has cleared, failed or ended the waiting task by hand."""

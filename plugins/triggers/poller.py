@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
+from esap_batch.metrics import POLLS
+from hooks.metrics import timed
+
 Answer = TypeVar("Answer")
 
 
@@ -13,24 +16,36 @@ class BulkPoller(Generic[Answer]):
     """Asks one question for all keys that somebody waits for, once per interval.
 
     `ask` blocks, so it runs in a thread. Its exceptions are answers too: each waiter decides for itself how
-    long it bears with a back end that is down.
+    long it bears with a back end that is down. `what` it asks for and at which `connection` is measured.
     """
 
     _standing: ClassVar[dict[Hashable, BulkPoller[Any]]] = {}
 
-    def __init__(self, ask: Callable[[Sequence[str]], Mapping[str, Answer]], interval: float) -> None:
+    def __init__(
+        self,
+        ask: Callable[[Sequence[str]], Mapping[str, Answer]],
+        interval: float,
+        what: str = "",
+        connection: str = "",
+    ) -> None:
         self._ask = ask
         self._interval = interval
+        self._labels = {"what": what, "connection": connection}
         self._waiting: dict[str, set[asyncio.Queue[Answer | Exception]]] = {}
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
     def shared(
-        cls, identity: Hashable, ask: Callable[[Sequence[str]], Mapping[str, Answer]], interval: float
+        cls,
+        identity: Hashable,
+        ask: Callable[[Sequence[str]], Mapping[str, Answer]],
+        interval: float,
+        what: str = "",
+        connection: str = "",
     ) -> BulkPoller[Answer]:
         """Give the poller of this identity in the running event loop, a new one where there is none."""
         key = (id(asyncio.get_running_loop()), identity)
-        return cls._standing.setdefault(key, cls(ask, interval))
+        return cls._standing.setdefault(key, cls(ask, interval, what, connection))
 
     async def answers(self, key: str) -> AsyncIterator[Answer | Exception]:
         """Give the answers for one key from now on; the newest only, when the caller is slow."""
@@ -48,15 +63,21 @@ class BulkPoller(Generic[Answer]):
 
     async def _poll(self) -> None:
         while keys := list(self._waiting):
-            try:
-                found: Mapping[str, Answer] | Exception = await asyncio.to_thread(self._ask, keys)
-            except Exception as error:
-                found = error
+            found = await self._answer(keys)
             for key in keys:
                 answer = found if isinstance(found, Exception) else found[key]
                 for box in self._waiting.get(key, ()):
                     _replace(box, answer)
             await asyncio.sleep(self._interval)
+
+    async def _answer(self, keys: Sequence[str]) -> Mapping[str, Answer] | Exception:
+        with timed(POLLS, **self._labels, outcome="silent") as labels:
+            try:
+                found = await asyncio.to_thread(self._ask, keys)
+            except Exception as error:
+                return error
+            labels["outcome"] = "ok"
+            return found
 
 
 def _replace(box: asyncio.Queue[Answer], answer: Answer) -> None:

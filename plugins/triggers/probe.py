@@ -17,12 +17,14 @@ from triggers.jobs import JobsEnded
 class ProbeEnded(JobsEnded):
     """Fires as `JobsEnded` does, or with the status `waits` when it is `until` (Unix time)."""
 
-    def __init__(self, ref: BackendRef, group: str, total: int, patience: float, until: float) -> None:
-        super().__init__(ref, group, total, patience)
+    def __init__(
+        self, ref: BackendRef, group: str, total: int, patience: float, until: float, facility: str = ""
+    ) -> None:
+        super().__init__(ref, group, total, patience, facility=facility)
         self.until = until
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("ref", "group", "total", "patience", "until")
+        names = ("ref", "group", "total", "patience", "until", "facility")
         return "triggers.probe.ProbeEnded", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

@@ -40,7 +40,8 @@ class InputsStaged(BaseTrigger):
         """Poll together with all others who wait for inputs."""
         connection = await BaseHook.aget_connection(self.connection)
         lake = InputLake(RucioLake(RucioSettings.of(connection)))
-        poller = BulkPoller.shared(("inputs", self.connection), lake.stagings, poll_interval(connection))
+        key, every = ("inputs", self.connection), poll_interval(connection)
+        poller = BulkPoller.shared(key, lake.stagings, every, "inputs", self.connection)
         heard, shown, boosted_at, left = time.monotonic(), "", "", self.boosts
         async for answer in poller.answers(self.rule):
             if isinstance(answer, Exception):

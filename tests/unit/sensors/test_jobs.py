@@ -47,6 +47,7 @@ def test_while_jobs_run_it_waits_in_the_triggerer(world: World) -> None:
         "total": 2,
         "patience": 7,
         "places": None,
+        "facility": "lapalma",
         "waiting": 0,
     }
     assert wait.kwargs == {"limit": 3}

@@ -7,7 +7,13 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 
 from sensors.staging import AwaitInputs
 
-STAGED: dict[str, Any] = {"rule": "rule-1", "rse": "CSCS-DISK", "files": 4, "inputs": {"lfn": "l"}}
+STAGED: dict[str, Any] = {
+    "rule": "rule-1",
+    "rse": "CSCS-DISK",
+    "files": 4,
+    "bytes": 9,
+    "inputs": {"lfn": "l"},
+}
 
 
 def task(**changes: Any) -> AwaitInputs:
