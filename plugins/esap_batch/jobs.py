@@ -1,6 +1,6 @@
 """Jobs of one run at one facility, and the protocol every back end speaks.
 
-The dictionary form of a `Batch` (`Batch.document`) is what `runner/esap_runner.py` reads on the worker node.
+The dictionary form of a `Batch` (`Batch.document`) is what `runner/esap_runner` reads on the worker node.
 """
 
 from __future__ import annotations

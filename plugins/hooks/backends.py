@@ -13,7 +13,7 @@ from esap_batch.facilities import Facility, load_facilities
 from esap_batch.jobs import JobBackend
 from hooks.broker import Broker, dirac_system
 from hooks.dirac_wms import DiracSettings, DiracWms
-from hooks.settings import config_dir, runner_path
+from hooks.settings import config_dir, runner_dir
 from hooks.slurm_ssh import SlurmSsh
 from hooks.ssh_program import SshSettings
 
@@ -50,7 +50,7 @@ def backend_at(
     if ref["type"] != "dirac":
         raise ValueError(f"facility type = {ref['type']!r}: allowed dirac, slurm")
     settings = DiracSettings.of(connection, ref["user"], ref.get("owner", ""), broker)
-    return DiracWms(replace(settings, closing=closing), runner_path())
+    return DiracWms(replace(settings, closing=closing), runner_dir())
 
 
 def _slurm(connection: Connection, ref: BackendRef) -> SlurmSsh:
@@ -58,7 +58,7 @@ def _slurm(connection: Connection, ref: BackendRef) -> SlurmSsh:
     owner = ref.get("owner", ref["user"])
     options = {"account": facility.group} | {k: v for k, v in facility.slurm.items() if k in SBATCH_OPTIONS}
     scratch = str(facility.slurm.get("scratch_env", ""))
-    return SlurmSsh(SshSettings.of(connection, owner), owner, runner_path(), options, scratch)
+    return SlurmSsh(SshSettings.of(connection, owner), owner, runner_dir(), options, scratch)
 
 
 async def backend_in_trigger(ref: BackendRef, *, closing: bool = False) -> tuple[JobBackend, float]:

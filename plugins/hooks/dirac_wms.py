@@ -26,6 +26,7 @@ from esap_batch.jobs import RECENT_S, Attempt, Batch, JobState, Limits, Load, jo
 from esap_batch.retries import duplicates
 from hooks.broker import BROKER_CONNECTION, Broker, LoginNeeded, Token, dirac_system
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
+from hooks.site_programs import RUNNER, file_name, packed
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -84,7 +85,7 @@ def jdl(batch: Batch, index: int, attempt: int, limits: Limits, sandbox: str) ->
         "JobName": job_name(batch.group, index, attempt),
         "JobGroup": batch.group,
         "JobType": batch.job_type,
-        "Executable": "esap_runner.py",
+        "Executable": file_name(RUNNER),
         "Arguments": f"--batch batch.json --index {index} --attempt {attempt}",
         "StdOutput": "std.out",
         "StdError": "std.err",
@@ -182,11 +183,14 @@ class Purse:
 
 
 class DiracWms:
-    """Jobs of one user at one DiracX. Every method may be called again at any time."""
+    """Jobs of one user at one DiracX. Every method may be called again at any time.
 
-    def __init__(self, settings: DiracSettings, runner: Path, **client_options: Any) -> None:
+    :param programs: folder of the programs for the sites.
+    """
+
+    def __init__(self, settings: DiracSettings, programs: Path, **client_options: Any) -> None:
         self.settings = settings
-        self.runner = runner
+        self.programs = programs
         self._client_options = client_options
         self._clients: dict[Path, SyncDiracClient] = {}
 
@@ -276,9 +280,9 @@ class DiracWms:
     def _upload_sandbox(self, batch: Batch) -> str:
         """Upload runner and description as one sandbox; equal content gives the same one again."""
         with tempfile.TemporaryDirectory() as scratch:
-            description, runner = Path(scratch, "batch.json"), Path(scratch, "esap_runner.py")
+            description, runner = Path(scratch, "batch.json"), Path(scratch, file_name(RUNNER))
             description.write_text(json.dumps(batch.document(), sort_keys=True))
-            runner.write_bytes(self.runner.read_bytes())
+            runner.write_bytes(packed(self.programs, RUNNER))
             runner.chmod(0o755)
             for path in (description, runner):
                 os.utime(path, (0, 0))  # the sandbox is named by the checksum of its tar

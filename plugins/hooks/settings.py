@@ -19,6 +19,6 @@ def config_dir() -> Path:
     return Path(os.environ.get("ESAP_CONFIG_DIR", _PROJECT / "config"))
 
 
-def runner_path() -> Path:
-    """Give the program that starts payloads on worker nodes (`ESAP_RUNNER`)."""
-    return Path(os.environ.get("ESAP_RUNNER", _PROJECT / "runner" / "esap_runner.py"))
+def runner_dir() -> Path:
+    """Give the folder of the programs that run at the sites (`ESAP_RUNNER_DIR`)."""
+    return Path(os.environ.get("ESAP_RUNNER_DIR", _PROJECT / "runner"))

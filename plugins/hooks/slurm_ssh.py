@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from esap_batch.jobs import RECENT_S, Attempt, Batch, JobState, Load
+from hooks.site_programs import RUNNER
 from hooks.slurm_states import REASONS, counted, state_of
 from hooks.ssh_program import SshProgram, SshSettings
 
@@ -21,7 +22,7 @@ class SlurmSsh:
     """Jobs of one user at one SLURM site. Every method may be called again at any time.
 
     :param owner: name of the user, who sees and cancels what is in their own folder of the work area.
-    :param runner: the program that starts payloads; `esap_slurm` lies beside it.
+    :param programs: folder of the programs for the sites.
     :param options: of sbatch, beyond what a batch says: account, qos, constraint ...
     :param scratch_env: variable that names the folder for jobs on a worker node; else TMPDIR.
     """
@@ -30,11 +31,11 @@ class SlurmSsh:
         self,
         settings: SshSettings,
         owner: str,
-        runner: Path,
+        programs: Path,
         options: Mapping[str, str] | None = None,
         scratch_env: str = "",
     ) -> None:
-        self.site = SshProgram(settings, runner.parent, PACKAGE, {"esap_runner.py": runner})
+        self.site = SshProgram(settings, programs, PACKAGE, RUNNER)
         self._who = {"work_area": settings.work_area, "owner": owner}
         self._options, self._scratch_env = dict(options or {}), scratch_env
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import posixpath
 import shlex
-import tempfile
 import threading
 import uuid
-import zipapp
 from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
+from hooks.site_programs import file_name, packed
 
 if TYPE_CHECKING:
     import paramiko
@@ -90,15 +90,15 @@ class SshSettings:
 
 
 class SshProgram:
-    """A package of `folder` at a site, with `files` beside it, over one SSH connection that is kept.
+    """A package of `folder` at a site, with others `beside` it, over one SSH connection that is kept.
 
-    It is installed when it is not there yet, in a folder named by its content: what runs there goes on with
-    the files that it began with. Every question may be asked again.
+    They are installed when they are not there yet, in a folder named by their content: what runs there goes
+    on with the files that it began with. Every question may be asked again.
     """
 
-    def __init__(self, settings: SshSettings, folder: Path, package: str, files: Mapping[str, Path]) -> None:
+    def __init__(self, settings: SshSettings, folder: Path, package: str, *beside: str) -> None:
         self.settings = settings
-        self._folder, self._package, self._files = folder, package, dict(files)
+        self._folder, self._package, self._beside = folder, package, beside
         self._turn = threading.Lock()  # one question at a time on the connection
         self.connections = 0
 
@@ -169,7 +169,7 @@ class SshProgram:
 
     def _run(self, text: bytes) -> tuple[int, bytes, bytes]:
         """Run the program with a text; give exit code, output and errors."""
-        command = shlex.join([self.settings.python, self._place(f"{self._package}.pyz"), "call"])
+        command = shlex.join([self.settings.python, self._place(file_name(self._package)), "call"])
         channel = self._connected().open_session(timeout=CONNECT_TIMEOUT_S)
         with channel:
             channel.settimeout(ANSWER_TIMEOUT_S)
@@ -185,36 +185,31 @@ class SshProgram:
         return code, said, errors
 
     @cached_property
+    def _files(self) -> dict[str, bytes]:
+        return {file_name(name): packed(self._folder, name) for name in (self._package, *self._beside)}
+
+    @cached_property
     def _digest(self) -> str:
         digest = hashlib.sha256()
-        for path in [*sorted((self._folder / self._package).glob("*.py")), *self._files.values()]:
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        for name, content in self._files.items():
+            digest.update(name.encode() + b"\0" + content + b"\0")
         return digest.hexdigest()[:16]
 
     def _place(self, name: str) -> str:
         return posixpath.join(self.settings.work_area, "bin", self._digest, name)
 
     def _install(self) -> None:
-        """Put program and files into their folder; each is there whole or not at all."""
-        with (
-            tempfile.NamedTemporaryFile(suffix=".pyz") as archive,
-            self._connected().open_sftp_client() as sftp,
-        ):
+        """Put the programs into their folder; each is there whole or not at all."""
+        with self._connected().open_sftp_client() as sftp:
             folder = ""
             for part in posixpath.dirname(self._place("x")).split("/"):
                 folder = posixpath.join(folder, part) if folder else part or "/"
                 with suppress(OSError):  # it is there
                     sftp.mkdir(folder)
-            zipapp.create_archive(
-                self._folder, archive.name, main=f"{self._package}.program:main", filter=self._is_ours
-            )
-            for name, path in {**self._files, f"{self._package}.pyz": Path(archive.name)}.items():
+            for name, content in self._files.items():
                 part = f"{self._place(name)}.{uuid.uuid4().hex}.part"
-                sftp.put(str(path), part)
+                sftp.putfo(io.BytesIO(content), part)
                 sftp.posix_rename(part, self._place(name))
-
-    def _is_ours(self, path: Path) -> bool:
-        return path.parts[0] == self._package and path.suffix == ".py"
 
     def close(self) -> None:
         """Hang up."""

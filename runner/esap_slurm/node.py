@@ -55,7 +55,7 @@ def run_in(scratch: str, order: Json, batch: Json, index: int, attempt: int, out
     """Run the runner, hand it what signals come, and bring back what it leaves."""
     jobs = [job for job in batch["jobs"] if job["index"] == index]
     write_json(os.path.join(scratch, "batch.json"), dict(batch, jobs=jobs))
-    runner = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "esap_runner.py")
+    runner = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "esap_runner.pyz")
     line = [sys.executable, runner, "--batch", "batch.json"]
     line += ["--index", str(index), "--attempt", str(attempt)]
     environment = dict(os.environ, ESAP_SITE=order["site"])

@@ -11,7 +11,7 @@ import pytest
 
 from esap_batch.jobs import JobBackend
 from hooks.dirac_wms import DiracSettings, DiracWms
-from hooks.settings import runner_path
+from hooks.settings import runner_dir
 from localgrid.airflow_api import ENDED, AirflowApi
 from localgrid.grid import Grid
 from tests.integration.backends.places import Slurm
@@ -60,7 +60,7 @@ def alice(users: Callable[[str], Runs]) -> Runs:
 def dirac(grid: Grid) -> DiracWms:
     """Reach DiracX as alice, to count what the runs have really submitted."""
     credentials = Path(grid.home) / "secrets" / "diracx" / "alice.json"
-    return DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_path())
+    return DiracWms(DiracSettings(grid.info["diracx"]["url"], credentials), runner_dir())
 
 
 @dataclass(frozen=True)

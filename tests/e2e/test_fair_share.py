@@ -11,7 +11,7 @@ from esap_batch.facilities import load_facilities
 from esap_batch.jobs import JobState, group_name
 from esap_batch.progress import PROGRESS
 from hooks.dirac_wms import DiracSettings, DiracWms
-from hooks.settings import config_dir, runner_path
+from hooks.settings import config_dir, runner_dir
 from localgrid.grid import Grid
 from tests.e2e.conftest import Runs
 
@@ -29,7 +29,7 @@ def test_two_experiments_share_a_full_facility(
     dirac = {
         name: DiracWms(
             DiracSettings(grid.info["diracx"]["url"], grid.layout.diracx_credentials / f"{name}.json"),
-            runner_path(),
+            runner_dir(),
         )
         for name in people
     }

@@ -16,7 +16,7 @@ import pytest
 from hooks.broker import Broker, LoginNeeded
 from hooks.dirac_wms import DiracSettings, DiracWms
 from hooks.errors import RefusedForGood
-from hooks.settings import runner_path
+from hooks.settings import runner_dir
 from localgrid.grid import Grid
 from localgrid.signin import passwords, sign_in, walk
 from tests.broker_side import broker_side
@@ -79,7 +79,7 @@ def test_eight_processes_with_a_revoked_token_all_learn_that_it_is_lost(connecte
 def test_a_task_acts_with_its_users_own_token(connected: Grid, broker: Broker) -> None:
     wms = DiracWms(
         DiracSettings(connected.info["diracx"]["url"], None, lambda: broker.token(DIRAC, "alice")),
-        runner_path(),
+        runner_dir(),
     )
     assert wms.attempts("esap-none-of-this-name") == []
     token = broker.token(DIRAC, "alice")

@@ -15,7 +15,7 @@ from hooks.dirac_wms import DiracSettings, DiracWms, jdl
 from hooks.errors import BackendRefused, BackendUnavailable
 from localgrid.grid import Grid
 
-RUNNER = Path(__file__).parents[2] / "runner" / "esap_runner.py"
+PROGRAMS = Path(__file__).parents[2] / "runner"
 PARKING = "ESAP.Parking.local"
 LAPALMA = "ESAP.LaPalma.local"
 
@@ -38,7 +38,7 @@ class CallCounter:
 
 def wms(grid: Grid, user: str = "alice", **options: Any) -> DiracWms:
     secrets = Path(grid.home) / "secrets" / "diracx" / f"{user}.json"
-    return DiracWms(DiracSettings(grid.info["diracx"]["url"], secrets), RUNNER, **options)
+    return DiracWms(DiracSettings(grid.info["diracx"]["url"], secrets), PROGRAMS, **options)
 
 
 def a_batch(count: int, site: str = PARKING, behaviour: str = "ok") -> Batch:
@@ -168,13 +168,13 @@ def test_credentials_that_are_none_are_refused(grid: Grid, tmp_path: Path) -> No
     forged = tmp_path / "alice.json"
     forged.write_text('{"access_token": "e30.e30.e30", "refresh_token": "x", "expires_on": 4102444800}')
     forged.chmod(0o600)
-    stranger = DiracWms(DiracSettings(grid.info["diracx"]["url"], forged), RUNNER)
+    stranger = DiracWms(DiracSettings(grid.info["diracx"]["url"], forged), PROGRAMS)
     with pytest.raises(BackendRefused):
         stranger.attempts("esap-any")
 
 
 def test_a_diracx_that_is_away_is_named(tmp_path: Path, grid: Grid) -> None:
-    away = DiracWms(DiracSettings("http://127.0.0.1:9", wms(grid).settings.credentials), RUNNER)
+    away = DiracWms(DiracSettings("http://127.0.0.1:9", wms(grid).settings.credentials), PROGRAMS)
     with pytest.raises(BackendUnavailable, match=r"DiracX at http://127.0.0.1:9 does not answer"):
         away.counts(["esap-any"])
 

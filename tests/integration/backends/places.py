@@ -18,7 +18,7 @@ from hooks.ssh_program import SshSettings
 from localgrid.grid import Grid
 from localgrid.layout import PROJECT
 
-RUNNER = PROJECT / "runner" / "esap_runner.py"
+PROGRAMS = PROJECT / "runner"
 PLAIN = {"type": "plain"}
 NOWHERE = 9  # a port at which nothing listens
 
@@ -71,7 +71,7 @@ class Dirac:
         )
 
     def open(self, user: str) -> JobBackend:
-        return DiracWms(self._settings(user), RUNNER)
+        return DiracWms(self._settings(user), PROGRAMS)
 
     def parked(self) -> JobBackend:
         return self.open(self.owner)
@@ -85,13 +85,13 @@ class Dirac:
             def on_request(self, request: Any) -> None:
                 requests.append(request)
 
-        return DiracWms(self._settings(self.owner), RUNNER, per_call_policies=[Count()]), lambda: len(
+        return DiracWms(self._settings(self.owner), PROGRAMS, per_call_policies=[Count()]), lambda: len(
             requests
         )
 
     def away(self) -> JobBackend:
         return DiracWms(
-            DiracSettings(f"http://127.0.0.1:{NOWHERE}", self._settings(self.owner).credentials), RUNNER
+            DiracSettings(f"http://127.0.0.1:{NOWHERE}", self._settings(self.owner).credentials), PROGRAMS
         )
 
     def stranger(self) -> JobBackend:
@@ -99,7 +99,7 @@ class Dirac:
         token = {"access_token": "e30.e30.e30", "refresh_token": "x", "expires_on": 4102444800}
         forged.touch(0o600)
         forged.write_text(json.dumps(token))
-        return DiracWms(DiracSettings(self.grid.info["diracx"]["url"], forged), RUNNER)
+        return DiracWms(DiracSettings(self.grid.info["diracx"]["url"], forged), PROGRAMS)
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Slurm:
     def open_at(self, user: str, scratch_env: str = "", extra: Any = None, **options: str) -> SlurmSsh:
         """Open it with other options of sbatch, or with other extra of the connection."""
         at = SshSettings.of(self.connection(extra=extra or {}), user)
-        return SlurmSsh(at, user, RUNNER, {"account": "esap", **options}, scratch_env)
+        return SlurmSsh(at, user, PROGRAMS, {"account": "esap", **options}, scratch_env)
 
     def open(self, user: str) -> JobBackend:
         return self.open_at(user)
@@ -142,7 +142,7 @@ class Slurm:
         return backend, lambda: len(calls)
 
     def away(self) -> JobBackend:
-        return SlurmSsh(SshSettings.of(self.connection(port=NOWHERE), self.owner), self.owner, RUNNER)
+        return SlurmSsh(SshSettings.of(self.connection(port=NOWHERE), self.owner), self.owner, PROGRAMS)
 
     def stranger(self) -> JobBackend:
         return self.open("bob")  # who has a key, but the site has not admitted him

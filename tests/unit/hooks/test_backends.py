@@ -37,12 +37,12 @@ def credentials(tmp_path: Path) -> Path:
 
 
 def test_a_dirac_facility_is_reached_as_the_user(credentials: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ESAP_RUNNER", "/opt/runner.py")
+    monkeypatch.setenv("ESAP_RUNNER_DIR", "/opt/runner")
     backend = backend_at(connection(credentials_dir=str(credentials)), REF, None)
     assert isinstance(backend, DiracWms)
     assert backend.settings.url == "http://dirac"
     assert backend.settings.credentials == credentials / "alice.json"
-    assert backend.runner == Path("/opt/runner.py")
+    assert backend.programs == Path("/opt/runner")
 
 
 def test_nobody_acts_with_the_credentials_of_another(credentials: Path) -> None:

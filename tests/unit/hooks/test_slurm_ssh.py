@@ -23,7 +23,7 @@ def slurm(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def with_answer(answer: Any) -> SlurmSsh:
         at = SshSettings("host", 22, "esap", "ssh-ed25519 AAAA", Path("key"), "work")
-        backend = SlurmSsh(at, "alice", Path("runner/esap_runner.py"), {"account": "esap"}, "SCRATCH")
+        backend = SlurmSsh(at, "alice", Path("runner"), {"account": "esap"}, "SCRATCH")
 
         def ask(question: dict[str, Any]) -> Any:
             asked.append(question)

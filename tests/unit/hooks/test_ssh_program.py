@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 from airflow.sdk import Connection
 
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
-from hooks.settings import runner_path
+from hooks.settings import runner_dir
 from hooks.ssh_program import SshProgram, SshSettings
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS"
@@ -62,8 +61,7 @@ class Scripted(SshProgram):
 
     def __init__(self, *answers: tuple[int, bytes, bytes]) -> None:
         at = SshSettings("host", 22, "esap", HOST_KEY, Path("key"), "work")
-        runner = runner_path()
-        super().__init__(at, runner.parent, "esap_slurm", {"esap_runner.py": runner})
+        super().__init__(at, runner_dir(), "esap_slurm", "esap_runner")
         self.answers, self.installed = list(answers), 0
 
     def _run(self, text: bytes) -> tuple[int, bytes, bytes]:
@@ -97,27 +95,15 @@ def test_words_that_are_no_answer_are_shown() -> None:
 
 
 def test_a_new_version_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "esap_slurm").mkdir()
-    (tmp_path / "esap_slurm" / "program.py").write_text("1")
-    runner = tmp_path / "esap_runner.py"
-    runner.write_text("1")
+    for name in ("esap_slurm", "esap_runner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "program.py").write_text("1")
     at = SshSettings("host", 22, "esap", HOST_KEY, Path("key"), "work")
 
     def place() -> str:
-        return SshProgram(at, tmp_path, "esap_slurm", {"esap_runner.py": runner})._place("x")
+        return SshProgram(at, tmp_path, "esap_slurm", "esap_runner")._place("x")
 
     first = place()
     assert first == place()
-    runner.write_text("2")
+    (tmp_path / "esap_runner" / "program.py").write_text("2")
     assert place() != first
-
-
-def test_the_archive_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
-    import zipapp
-
-    site, archive = Scripted(), tmp_path / "esap_slurm.pyz"
-    zipapp.create_archive(site._folder, archive, main="esap_slurm.program:main", filter=site._is_ours)
-    names = zipfile.ZipFile(archive).namelist()
-    assert "__main__.py" in names
-    assert {name for name in names if not name.endswith(".py")} == set()
-    assert {name.split("/")[0] for name in names} == {"__main__.py", "esap_slurm"}

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from hooks.site_programs import file_name, packed
+
 PROJECT = Path(__file__).parents[3]
-RUNNER = PROJECT / "runner" / "esap_runner.py"
+RUNNER = "esap_runner"
 GROUP = "esap-0123456789abcdef0123456789a"
 DEADLINE_S = 60.0
 
@@ -59,6 +61,7 @@ class Node:
     """A worker node, and the batch that runs there."""
 
     root: Path
+    runner: Path
     environment: dict[str, str]
     runtime: Json = field(default_factory=lambda: {"type": "plain", "software_root_env": "VO_CTAO_SW_DIR"})
     software: list[Json] = field(default_factory=lambda: [{"name": "esap-noop", "version": "0.1.0"}])
@@ -114,7 +117,7 @@ class Node:
     def start_with(self, arguments: list[str]) -> subprocess.Popen[str]:
         self.directory.mkdir(exist_ok=True)
         process = subprocess.Popen(
-            [sys.executable, str(RUNNER), *arguments],
+            [sys.executable, str(self.runner), *arguments],
             cwd=self.directory,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -154,8 +157,16 @@ class Node:
         return int(wait_until(lambda: path.exists() and path.read_text().strip(), f"{name} is written"))
 
 
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pack the runner as the service does."""
+    program = tmp_path_factory.mktemp("runner") / file_name(RUNNER)
+    program.write_bytes(packed(PROJECT / "runner", RUNNER))
+    return program
+
+
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def node(tmp_path: Path, runner: Path) -> Iterator[Node]:
     software = tmp_path / "software" / "esap-noop" / "0.1.0"
     software.mkdir(parents=True)
     (software / "bin").symlink_to(PROJECT / "payloads" / "noop" / "bin")
@@ -167,7 +178,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
         "ESAP_RETRY_DELAYS_S": "0.05,0.05",
         **{name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ},
     }
-    node = Node(tmp_path, environment)
+    node = Node(tmp_path, runner, environment)
     yield node
     for process in node.started:
         if process.poll() is None:

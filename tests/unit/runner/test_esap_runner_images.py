@@ -172,7 +172,7 @@ def test_two_jobs_at_once_unpack_an_image_once(node: Node, image: bytes) -> None
     cache.mkdir(mode=0o700)
     job = contained(node, image, shell("echo 1 >out.txt"), outputs=[node.output("out.txt")])
     lock = cache / f".lock-{node.runtime['sha256']}"
-    other = Node(node.root / "other", node.environment, node.runtime)
+    other = Node(node.root / "other", node.runner, node.environment, node.runtime)
     other.root.mkdir()
     with lock.open("ab") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -8,16 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipapp
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hooks.site_programs import packed
 from runner.esap_slurm import node
 from runner.esap_slurm.folders import Area, write_json
 
-RUNNER = Path(__file__).parents[4] / "runner"
+PROGRAMS = Path(__file__).parents[4] / "runner"
 # Stands for the runner: says what it got, and ends as it is told.
 STAND_IN = """import json, os, signal, sys, time
 batch = json.load(open("batch.json"))
@@ -41,10 +41,8 @@ def program(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     archive = folder / "esap_slurm.pyz"
-    zipapp.create_archive(
-        RUNNER, archive, main="esap_slurm.program:main", filter=lambda p: p.parts[0] == "esap_slurm"
-    )
-    (folder / "esap_runner.py").write_text(STAND_IN)
+    archive.write_bytes(packed(PROGRAMS, "esap_slurm"))
+    (folder / "esap_runner.pyz").write_text(STAND_IN)
     return archive
 
 

@@ -1,0 +1,118 @@
+"""Images, unpacked once for all jobs of a node."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import zlib
+from typing import Iterator
+
+from .containers import INSIDE
+from .reasons import JobError
+from .streams import checksums_of
+
+IMAGE_CACHE = "ESAP_IMAGE_CACHE"  # names the node's folder of unpacked images
+SYSTEM_FOLDERS = ("proc", "dev", "sys", "run", "etc", INSIDE.strip("/"))  # that something is mounted at
+
+
+def cached_image(digest: str) -> str:
+    """Give the place of an unpacked image in the node's cache; JobError when the cache is not this user's."""
+    cache = os.environ.get(IMAGE_CACHE) or f"/var/tmp/esap-images-{os.getuid()}"  # noqa: S108 - checked below
+    os.makedirs(cache, mode=0o700, exist_ok=True)
+    found = os.lstat(cache)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise JobError("SOFTWARE_MISSING", f"the image cache {cache} is not this user's own directory")
+    return os.path.join(cache, digest)
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold a lock that all jobs of the node see; it ends with the process at the latest."""
+    with open(path, "ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def check_digest(archive: str, digest: str) -> None:
+    """Compare an image with its digest; JobError when it is another one."""
+    found = checksums_of(archive).sha256
+    if found != digest:
+        raise JobError("INPUT_CORRUPT", f"the image {archive} has sha256 {found}, must have {digest}")
+
+
+def unpack_image(archive: str, digest: str) -> str:
+    """Unpack an image into the node's cache, once for all jobs; JobError when it is not what it should be."""
+    target = cached_image(digest)
+    if os.path.isdir(target):
+        return target
+    cache = os.path.dirname(target)
+    with locked(os.path.join(cache, f".lock-{digest}")):
+        if os.path.isdir(target):  # another job was faster
+            return target
+        for name in os.listdir(cache):  # what a killed job has left
+            if name.startswith(f".part-{digest}-"):
+                shutil.rmtree(os.path.join(cache, name))
+        check_digest(archive, digest)
+        part = tempfile.mkdtemp(prefix=f".part-{digest}-", dir=cache)
+        try:
+            with tarfile.open(archive) as tar:
+                extract(tar, part)
+            for name in SYSTEM_FOLDERS:
+                mount_point(part, "/" + name)
+            os.chmod(part, 0o755)  # noqa: S103 - the root directory of the contained payload
+            os.rename(part, target)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise JobError("INPUT_CORRUPT", f"the image {archive} cannot be unpacked: {error}") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def mount_point(root: str, path: str, is_file: bool = False) -> None:
+    """See that an image has a place to mount something at, or make it; JobError when neither works.
+
+    Links are not followed: they would lead out of the image.
+    """
+    place, parts = root, [p for p in path.split("/") if p]
+    try:
+        for n, part in enumerate(parts):
+            place = os.path.join(place, part)
+            if os.path.islink(place):
+                raise OSError(errno.ELOOP, "it is a symbolic link", place)
+            if os.path.exists(place):
+                continue
+            if is_file and n == len(parts) - 1:
+                with open(place, "ab"):
+                    pass
+            else:
+                with contextlib.suppress(FileExistsError):  # another job was faster
+                    os.mkdir(place)
+    except OSError as error:
+        message = f"the image has no place to mount {path} at, and none can be made: {error}"
+        raise JobError("SOFTWARE_MISSING", message) from error
+
+
+def extract(tar: tarfile.TarFile, target: str) -> None:
+    """Unpack files and directories, then symbolic links; JobError for anything that may lead outside."""
+    links = []
+    for member in tar:
+        parts = [p for p in member.name.split("/") if p not in ("", ".")]
+        if ".." in parts or not (member.isfile() or member.isdir() or member.issym()):
+            raise JobError("INPUT_CORRUPT", f"the image holds {member.name}, which is not allowed in one")
+        path = os.path.join(target, *parts)
+        if member.isdir():
+            os.makedirs(path, exist_ok=True)
+        elif member.issym():
+            links.append((member.linkname, path))
+        else:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as stream:
+                shutil.copyfileobj(tar.extractfile(member), stream)  # type: ignore[arg-type]
+            os.chmod(path, 0o755 if member.mode & 0o100 else 0o644)
+    for goal, path in links:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.symlink(goal, path)
