@@ -157,6 +157,16 @@ def token(user: Annotated[str, typer.Argument(help=f"one of {', '.join(USERS)}")
 
 
 @app.command()
+def serve(
+    hand_over: Annotated[Path, typer.Option(help="where an Airflow elsewhere finds connections and keys")],
+) -> None:
+    """Run the grid without Airflow, for one that runs elsewhere, until a signal comes (SIGTERM)."""
+    from localgrid.serving import serve_until_told
+
+    _guarded(lambda: serve_until_told(_grid(), hand_over, console.print))
+
+
+@app.command()
 def facilities(
     within: Annotated[float, typer.Option(help="seconds to wait for the result")] = 600,
 ) -> None:

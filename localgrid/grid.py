@@ -157,6 +157,13 @@ class Grid:
         with ThreadPoolExecutor(len(SERVICES)) as pool:
             return list(pool.map(lambda name: self._status(states[name]), SERVICES))
 
+    def troubles(self, names: Collection[str]) -> dict[str, str]:
+        """What is wrong with those of the services that are not healthy."""
+        states = self.supervisor.states()
+        with ThreadPoolExecutor(len(names)) as pool:
+            found = zip(names, pool.map(lambda name: self._trouble(states[name]), names), strict=True)
+            return {name: trouble for name, trouble in found if trouble}
+
     def check(self, ignore: Collection[str] = ()) -> None:
         """See whether a service has crashed; costs about a millisecond.
 

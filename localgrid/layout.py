@@ -18,6 +18,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 HOME_VARIABLE = "ESAP_LOCALGRID_HOME"
 RUN_VARIABLE = "ESAP_LOCALGRID_RUN"  # names, in the environment of every process of a grid, grid and service
 HOST = "127.0.0.1"
+ANY_HOST = "0.0.0.0"  # noqa: S104 - only where a name is set
+# The name by which other machines reach this one; without it nothing listens but at loopback.
+NAME_VARIABLE = "ESAP_LOCALGRID_NAME"
+PORTAL_VARIABLE = "ESAP_LOCALGRID_PORTAL"  # where browsers find an Airflow that is not the grid's own
+PUBLIC = {"issuer": 20001, "diracx": 20002, "rucio": 20003, "s3": 20004, "sshd": 20005}  # ports under a name
 PORTS = range(
     20000, 32000
 )  # below Linux's ephemeral range: no outgoing connection takes one while we are down
@@ -185,6 +190,8 @@ class Layout:
         """A port for each listener, kept over restarts so that URLs in running work stay right."""
         path = self.path("ports.json")
         known: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        if self.name:
+            known |= PUBLIC
         missing = [name for name in LISTENERS if name not in known]
         if missing:
             known |= pick_ports(missing, known.values())
@@ -210,13 +217,31 @@ class Layout:
         passwords: dict[str, str] = json.loads(path.read_text())
         return passwords
 
+    @property
+    def name(self) -> str:
+        """The name by which other machines reach this one, empty if none does."""
+        return os.environ.get(NAME_VARIABLE, "")
+
+    def host(self, listener: str, default: str = HOST) -> str:
+        """The host in a listener's address."""
+        return self.name if self.name and listener in PUBLIC else default
+
+    def interface(self, listener: str) -> str:
+        """What a listener binds."""
+        return ANY_HOST if self.name and listener in PUBLIC else HOST
+
     def url(self, listener: str) -> str:
-        return f"http://{HOST}:{self.ports[listener]}"
+        return f"http://{self.host(listener)}:{self.ports[listener]}"
+
+    @property
+    def portal(self) -> str:
+        """The address of Airflow and the portal, as browsers have it."""
+        return os.environ.get(PORTAL_VARIABLE) or self.url("airflow-api")
 
     @property
     def issuer(self) -> str:
         """The issuer's address; of another host than Airflow's, so that neither sees the other's cookies."""
-        return f"http://localhost:{self.ports['issuer']}"
+        return f"http://{self.host('issuer', 'localhost')}:{self.ports['issuer']}"
 
     def subject(self, user: str) -> str:
         """The name of a user in tokens (`sub`): lasting, and it tells nothing."""

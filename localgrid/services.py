@@ -129,7 +129,13 @@ def _airflow_service(component: str, part: str, **more: object) -> Service:
 
 
 def _s3_command(layout: Layout) -> Sequence[str]:
-    return [layout.program("diracx", "moto_server"), "-H", HOST, "-p", str(layout.ports["s3"])]
+    return [
+        layout.program("diracx", "moto_server"),
+        "-H",
+        layout.interface("s3"),
+        "-p",
+        str(layout.ports["s3"]),
+    ]
 
 
 def slots_per_site() -> int:

@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import Any
 
-from localgrid.layout import HOST, PROJECT, Layout, write_private, write_private_json
+from localgrid.layout import PROJECT, Layout, write_private, write_private_json
 
 VO = "ctao"
 USERS = {"alice": "ctao_user", "bob": "ctao_user", "carol": "ctao_admin", "pilot": "ctao_pilot"}
@@ -40,7 +40,7 @@ CREDENTIALS_MINUTES = 7 * 24 * 60
 
 def url(layout: Layout) -> str:
     """The server's address; it is also the issuer of its tokens, so always spelled this way."""
-    return f"http://localhost:{layout.ports['diracx']}"
+    return f"http://{layout.host('diracx', 'localhost')}:{layout.ports['diracx']}"
 
 
 def configuration(layout: Layout) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _new_keys() -> str:
 def environment(layout: Layout) -> dict[str, str]:
     """The environment variables that configure the server."""
     root = layout.path("diracx")
-    s3 = {"endpoint_url": f"http://localhost:{layout.ports['s3']}"}
+    s3 = {"endpoint_url": f"http://{layout.host('s3', 'localhost')}:{layout.ports['s3']}"}
     s3 |= {"aws_access_key_id": "localgrid", "aws_secret_access_key": "localgrid"}
     exchange_key = base64.urlsafe_b64decode(layout.secrets["diracx_exchange_key"])
     variables = {
@@ -156,7 +156,7 @@ def environment(layout: Layout) -> dict[str, str]:
         "DIRACX_SERVICE_AUTH_TOKEN_KEYSTORE": f"file://{layout.path('secrets', 'diracx-jwks.json')}",
         "DIRACX_SERVICE_AUTH_STATE_KEY": layout.secrets["diracx_state_key"],
         "DIRACX_SERVICE_AUTH_ALLOWED_REDIRECTS": json.dumps(
-            [f"{url(layout)}/api/docs/oauth2-redirect", f"{layout.url('airflow-api')}/batch-broker/callback"]
+            [f"{url(layout)}/api/docs/oauth2-redirect", f"{layout.portal}/batch-broker/callback"]
         ),
         "DIRACX_LEGACY_EXCHANGE_HASHED_API_KEY": hashlib.sha256(exchange_key).hexdigest(),
         "DIRACX_SANDBOX_STORE_BUCKET_NAME": "sandboxes",
@@ -177,7 +177,14 @@ def server_command(layout: Layout) -> list[str]:
     # Clients do not retry a POST on a connection that was closed when idle: keep connections long.
     return [
         *(layout.program("diracx", "uvicorn"), "--factory", "diracx.testing.routers:create_app"),
-        *("--host", HOST, "--port", str(layout.ports["diracx"]), "--timeout-keep-alive", "75"),
+        *(
+            "--host",
+            layout.interface("diracx"),
+            "--port",
+            str(layout.ports["diracx"]),
+            "--timeout-keep-alive",
+            "75",
+        ),
         "--no-access-log",
     ]
 

@@ -8,7 +8,7 @@ import json
 import os
 from typing import Any
 
-from localgrid.layout import HOST, PROJECT, USERS, Layout, write_private_json
+from localgrid.layout import PROJECT, USERS, Layout, write_private_json
 
 AUDIENCE = "esap-batch"  # of access tokens whose client asks for none
 ENTITLEMENTS = "urn:geant:iam.example.org"
@@ -47,7 +47,8 @@ def token_seconds() -> int:
 
 def clients(layout: Layout) -> list[dict[str, Any]]:
     """The issuer's clients, as OpenID Connect registers them."""
-    portal, diracx = layout.url("airflow-api"), f"http://localhost:{layout.ports['diracx']}"
+    portal = layout.portal
+    diracx = f"http://{layout.host('diracx', 'localhost')}:{layout.ports['diracx']}"
     return [
         {
             "client_id": PORTAL,
@@ -112,7 +113,7 @@ def create(layout: Layout) -> None:
         layout.path("secrets", "issuer.json"),
         {
             "issuer": layout.issuer,
-            "host": HOST,
+            "host": layout.interface("issuer"),
             "port": layout.ports["issuer"],
             "audience": AUDIENCE,
             "entitlements": ENTITLEMENTS,

@@ -133,7 +133,11 @@ def environment(layout: Layout) -> dict[str, str]:
 def server_command(layout: Layout) -> list[str]:
     """The server's command line."""
     return [
-        *(layout.program("rucio", "gunicorn"), "--bind", f"{HOST}:{layout.ports['rucio']}"),
+        *(
+            layout.program("rucio", "gunicorn"),
+            "--bind",
+            f"{layout.interface('rucio')}:{layout.ports['rucio']}",
+        ),
         *("--workers", "1", "--worker-class", "gthread", "--threads", "8", "--keep-alive", "75"),
         *("--no-control-socket", "--worker-tmp-dir", str(layout.path("tmp"))),
         "localgrid.programs.rucio_wsgi:application",

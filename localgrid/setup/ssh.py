@@ -73,7 +73,7 @@ def configuration(layout: Layout) -> str:
     """The text of sshd_config."""
     variables = " ".join(f'"{name}={value}"' for name, value in login_environment(layout).items())
     return f"""Port {layout.ports["sshd"]}
-ListenAddress {HOST}
+ListenAddress {layout.interface("sshd")}
 HostKey {_host_key(layout)}
 PidFile {layout.path("run", "sshd.pid")}
 AuthorizedKeysFile {directory(layout) / "authorized_keys"}
@@ -164,7 +164,7 @@ def connection(layout: Layout) -> dict[str, object]:
     """Airflow's connection to the site."""
     return {
         "conn_type": "ssh",
-        "host": HOST,
+        "host": layout.host("sshd"),
         "port": layout.ports["sshd"],
         "login": slurm.account_name(),
         "extra": {
