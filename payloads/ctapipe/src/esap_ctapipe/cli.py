@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from esap_fits.cli import REFUSED
-from esap_fits.reading import PayloadError
+from esap_fits.program import command_line, run_program, with_files
 
 from . import CREATOR
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit code says how it went."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    parser = argparse.ArgumentParser(prog="esap-ctapipe", description=__doc__)
-    parser.add_argument("--version", action="version", version=CREATOR)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser, commands = command_line(CREATOR, __doc__)
     raw = commands.add_parser("make-dl0", help="toy waveforms; a line of JSON for each file")
-    raw.add_argument("--config", type=Path, required=True)
-    raw.add_argument("--directory", type=Path, required=True)
-    raw.set_defaults(run=_make_dl0)
+    with_files(raw, "config", "directory", run=_make_dl0)
     reprocess = commands.add_parser("reprocess", help="raw data of an observation to DL2, DL3 and index")
-    reprocess.add_argument("--config", type=Path, required=True)
-    reprocess.set_defaults(run=_reprocess)
-    options = parser.parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
-    try:
-        return run(options)
-    except PayloadError as error:
-        print(f"esap-ctapipe {options.command}: {error}", file=sys.stderr)
-        return int(REFUSED)
+    with_files(reprocess, "config", run=_reprocess)
+    return run_program(parser, arguments)
 
 
 def _make_dl0(options: argparse.Namespace) -> int:
@@ -46,13 +31,9 @@ def _make_dl0(options: argparse.Namespace) -> int:
 
 
 def _reprocess(options: argparse.Namespace) -> int:
-    from .reprocess import ToolError, reprocess
+    from .reprocess import reprocess
 
-    try:
-        reprocess(options.config)
-    except ToolError as error:
-        print(f"esap-ctapipe reprocess: {error}", file=sys.stderr)
-        return 1
+    reprocess(options.config)
     return 0
 
 

@@ -22,6 +22,7 @@ import tables
 from ctapipe.io import EventSource, TableLoader
 from esap_fits import sky
 from esap_fits.dl3 import EventList, Interval, Observation, write_dl3, write_indices
+from esap_fits.program import ProgramFailed
 from esap_fits.reading import PayloadError
 from esap_fits.reprocess import DIRECTION_SLACK_DEG, TIME_SLACK_S, read_configuration
 
@@ -58,7 +59,7 @@ TOOL = {
 }
 
 
-class ToolError(Exception):
+class ToolError(ProgramFailed):
     """ctapipe-process ended badly; what it said stands in the log."""
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from . import CREATOR
-from .reading import PayloadError
-from .report import Report
+from .program import command_line, run_program, tell, with_files
 
 ANALYSIS_CHECKS = {
     "validate-fits": "that a FITS file is whole",
@@ -20,30 +18,18 @@ ANALYSIS_CHECKS = {
     "validate-spectrum": "flux points",
     "validate-result": "the summary of an analysis",
 }
-REFUSED = 3  # exit code for what the user or the workflow must change
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit code says how it went."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    options = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
-    try:
-        return run(options)
-    except PayloadError as error:
-        print(f"esap-fits {options.command}: {error}", file=sys.stderr)
-        return REFUSED
+    return run_program(_parser(), arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="esap-fits", description=__doc__)
-    parser.add_argument("--version", action="version", version=CREATOR)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser, commands = command_line(CREATOR, __doc__)
 
     simulate = commands.add_parser("simulate", help="toy simulation: write triggered events")
-    simulate.add_argument("--config", type=Path, required=True)
-    simulate.add_argument("--output", type=Path, required=True)
-    simulate.set_defaults(run=_simulate)
+    with_files(simulate, "config", "output", run=_simulate)
 
     merge = commands.add_parser("merge", help="make one IRF of event files, and its plot")
     merge.add_argument("--config", type=Path, required=True)
@@ -62,10 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     events.set_defaults(run=_validate_events)
 
     showers = commands.add_parser("summarise-showers", help="numbers and a picture of CORSIKA's files")
-    showers.add_argument("--config", type=Path, required=True)
-    showers.add_argument("--output", type=Path, required=True)
-    showers.add_argument("--plot", type=Path, required=True)
-    showers.set_defaults(run=_summarise_showers)
+    with_files(showers, "config", "output", "plot", run=_summarise_showers)
 
     efficiency = commands.add_parser("efficiency", help="print trigger efficiencies")
     efficiency.add_argument("--config", type=Path)
@@ -74,17 +57,14 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_reprocessing(commands)
     sample = commands.add_parser("make-dl3", help="toy event lists from a response; a line of JSON for each")
-    sample.add_argument("--config", type=Path, required=True)
-    sample.add_argument("--directory", type=Path, required=True)
-    sample.set_defaults(run=_make_dl3)
+    with_files(sample, "config", "directory", run=_make_dl3)
 
     for name, run, words in (
         ("analyse", _analyse, "first step of an analysis: count the events of observations"),
         ("combine", _combine, "second step: sky map, spectrum and significance from all counts"),
     ):
         step = commands.add_parser(name, help=words)
-        step.add_argument("--config", type=Path, required=True)
-        step.set_defaults(run=run)
+        with_files(step, "config", run=run)
 
     for name, words in ANALYSIS_CHECKS.items():
         check = commands.add_parser(name, help=f"check {words}; JSON on stdout")
@@ -95,13 +75,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_reprocessing(commands: Any) -> None:
     raw = commands.add_parser("make-dl0", help="toy raw data of observations; a line of JSON for each file")
-    raw.add_argument("--config", type=Path, required=True)
-    raw.add_argument("--directory", type=Path, required=True)
-    raw.set_defaults(run=_make_dl0)
+    with_files(raw, "config", "directory", run=_make_dl0)
 
     reprocess = commands.add_parser("reprocess", help="raw data of an observation to DL2, DL3 and index")
-    reprocess.add_argument("--config", type=Path, required=True)
-    reprocess.set_defaults(run=_reprocess)
+    with_files(reprocess, "config", run=_reprocess)
 
     dl3 = commands.add_parser("validate-dl3", help="check an event list against GADF; JSON on stdout")
     dl3.add_argument("file", type=Path)
@@ -134,17 +111,13 @@ def _merge(options: argparse.Namespace) -> int:
 def _validate(options: argparse.Namespace) -> int:
     from .irf_checks import Profile, check_irf
 
-    report = check_irf(options.file, Profile.read(options.profile))
-    print(json.dumps(report.document(), indent=1))
-    return report.exit_code
+    return tell(check_irf(options.file, Profile.read(options.profile)))
 
 
 def _validate_events(options: argparse.Namespace) -> int:
     from .event_checks import check_events
 
-    report = check_events(options.file)
-    print(json.dumps(report.document(), indent=1))
-    return report.exit_code
+    return tell(check_events(options.file))
 
 
 def _summarise_showers(options: argparse.Namespace) -> int:
@@ -185,24 +158,19 @@ def _reprocess(options: argparse.Namespace) -> int:
 def _validate_dl3(options: argparse.Namespace) -> int:
     from .dl3_checks import check_dl3, read_expected
 
-    return _say(check_dl3(options.file, read_expected(options.expect)))
+    return tell(check_dl3(options.file, read_expected(options.expect)))
 
 
 def _validate_dl2(options: argparse.Namespace) -> int:
     from .dl2_checks import check_dl2
 
-    return _say(check_dl2(options.file))
+    return tell(check_dl2(options.file))
 
 
 def _validate_index(options: argparse.Namespace) -> int:
     from .index_checks import check_index
 
-    return _say(check_index(options.file))
-
-
-def _say(report: Report) -> int:
-    print(json.dumps(report.document(), indent=1))
-    return report.exit_code
+    return tell(check_index(options.file))
 
 
 def _make_dl3(options: argparse.Namespace) -> int:
@@ -231,9 +199,7 @@ def _validate_analysis(options: argparse.Namespace) -> int:
     from . import analysis_checks
 
     check = getattr(analysis_checks, f"check_{options.command.removeprefix('validate-')}")
-    report = check(options.file)
-    print(json.dumps(report.document(), indent=1))
-    return int(report.exit_code)
+    return tell(check(options.file))
 
 
 if __name__ == "__main__":

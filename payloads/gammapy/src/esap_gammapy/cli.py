@@ -6,43 +6,33 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from esap_fits.reading import PayloadError
+from esap_fits.program import command_line, run_program, with_files
 
 from . import CREATOR
-
-REFUSED = 3  # exit code for what the user or the workflow must change
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit code says how it went."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("gammapy").setLevel(logging.WARNING)
-    options = _parser().parse_args(arguments)
-    try:
-        if options.command == "analyse":
-            from .analyse import analyse
+    parser, commands = command_line(CREATOR, __doc__)
+    with_files(commands.add_parser("analyse", help="reduce some observations"), "config", run=_analyse)
+    with_files(commands.add_parser("combine", help="make the results of all"), "config", run=_combine)
+    return run_program(parser, arguments)
 
-            analyse(options.config)
-        else:
-            from .combine import combine
 
-            combine(options.config)
-    except PayloadError as error:
-        print(f"esap-gammapy {options.command}: {error}", file=sys.stderr)
-        return REFUSED
+def _analyse(options: argparse.Namespace) -> int:
+    from .analyse import analyse
+
+    analyse(options.config)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="esap-gammapy", description=__doc__)
-    parser.add_argument("--version", action="version", version=CREATOR)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, words in (("analyse", "reduce some observations"), ("combine", "make the results of all")):
-        command = commands.add_parser(name, help=words)
-        command.add_argument("--config", type=Path, required=True)
-    return parser
+def _combine(options: argparse.Namespace) -> int:
+    from .combine import combine
+
+    combine(options.config)
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from esap_fits.program import ProgramFailed
 from esap_fits.reading import Key, PayloadError, names, read_document, text
 
 from .toy import make_candidates
@@ -16,12 +17,8 @@ log = logging.getLogger(__name__)
 SCRIPT, PARAMETERS, TOY = "script.py", "parameters.json", "toy.json"
 
 
-class ScriptFailed(Exception):  # noqa: N818 - says what happened
-    """The user's script has not done its work; `code` is the job's exit code."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.code = 1
+class ScriptFailed(ProgramFailed):
+    """The user's script has not done its work."""
 
 
 FILES = names()

@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from esap_fits.reading import PayloadError
+from esap_fits.program import command_line, run_program, tell, with_files
 
 from . import CREATOR
-
-REFUSED = 3  # exit code for what the user or the workflow must change
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit code says how it went."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    options = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
-    try:
-        return run(options)
-    except PayloadError as error:
-        print(f"esap-ska {options.command}: {error}", file=sys.stderr)
-        return REFUSED
+    return run_program(_parser(), arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="esap-ska", description=__doc__)
-    parser.add_argument("--version", action="version", version=CREATOR)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser, commands = command_line(CREATOR, __doc__)
 
     cube = commands.add_parser("make-cube", help="a toy cube of a compact group; prints what is in it")
-    cube.add_argument("--config", type=Path, required=True)
-    cube.add_argument("--output", type=Path, required=True)
-    cube.set_defaults(run=_make_cube)
+    with_files(cube, "config", "output", run=_make_cube)
 
     look = commands.add_parser("inspect", help="say what a cube is")
-    look.add_argument("--config", type=Path, required=True)
-    look.add_argument("--output", type=Path, required=True)
-    look.set_defaults(run=_inspect)
+    with_files(look, "config", "output", run=_inspect)
 
     find = commands.add_parser("find", help="first step: find the cells with signal in one sub-cube")
     find.add_argument("--config", type=Path, required=True)
@@ -56,8 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     merge.set_defaults(run=_merge)
 
     flow = commands.add_parser("workflow", help="run a Snakemake workflow in this directory")
-    flow.add_argument("--config", type=Path, required=True)
-    flow.set_defaults(run=_workflow)
+    with_files(flow, "config", run=_workflow)
 
     validate = commands.add_parser("validate", help="check a file of any kind; JSON on stdout")
     validate.add_argument("file", type=Path)
@@ -103,9 +86,7 @@ def _workflow(options: argparse.Namespace) -> int:
 def _validate(options: argparse.Namespace) -> int:
     from .checks import check
 
-    report = check(options.file, options.maps)
-    print(json.dumps(report.document(), indent=1))
-    return int(report.exit_code)
+    return tell(check(options.file, options.maps))
 
 
 if __name__ == "__main__":
