@@ -86,19 +86,19 @@ issuer() { # Node, and the packages of the local grid's issuer beside it
     step "$dir (npm)" "$start" "installed"
 }
 
-python2() { # Python 2.7 with uws-client, which a test runs if it is there: not every machine can have it
-    local dir=.envs/python2 start stamp
-    environment "$dir" "" requirements/python2.txt || return 1
+of_debian() { # NAME PROGRAM FILE...: an environment, and what NAME.sh puts beside it if this machine can have it
+    local dir=.envs/$1 program=.envs/$1/bin/$2 log=$LOGS/$1-debian.log start stamp
+    environment "$dir" "" "requirements/$1.txt" || return 1
     start=$(now)
-    stamp=$(cat "$dir/.esap-stamp" localgrid/python2.sh requirements/uws-client.txt | sha256sum | cut -d' ' -f1)
-    [ "$(cat "$dir/.esap-python2-stamp" 2>/dev/null)" != "$stamp" ] || return 0
-    rm -f "$dir/.esap-python2-stamp" "$dir/bin/python2.7"
-    if ! localgrid/python2.sh "$dir" >"$LOGS/python2-debian.log" 2>&1; then
-        rm -f "$dir/bin/python2.7"
-        step "$dir (Debian)" "$start" "not to be had here, see $LOGS/python2-debian.log"
+    stamp=$(cat "$dir/.esap-stamp" localgrid/debian.sh "localgrid/$1.sh" "${@:3}" | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$dir/.esap-debian-stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    rm -f "$dir/.esap-debian-stamp" "$program"
+    if ! "localgrid/$1.sh" "$dir" >"$log" 2>&1; then
+        rm -f "$program"
+        step "$dir (Debian)" "$start" "not to be had here, see $log"
         return 0
     fi
-    echo "$stamp" >"$dir/.esap-python2-stamp"
+    echo "$stamp" >"$dir/.esap-debian-stamp"
     step "$dir (Debian)" "$start" "installed"
 }
 
@@ -140,7 +140,10 @@ environment .envs/rucio "" requirements/rucio.txt requirements/rucio-policy.txt 
 environment .envs/fits "$FITS" requirements/fits.txt & PIDS+=($!)
 issuer & PIDS+=($!)
 for extra in "$@"; do # heavy ones; the payload of the same name needs what esap-fits writes and checks
-    [ "$extra" != python2 ] || { python2 & PIDS+=($!); continue; }
+    case $extra in
+        python2) of_debian python2 python2.7 requirements/uws-client.txt & PIDS+=($!); continue ;;
+        apptainer) of_debian apptainer apptainer & PIDS+=($!); continue ;;
+    esac
     own=""
     [ ! -f "payloads/$extra/pyproject.toml" ] || own="$FITS payloads/$extra"
     environment ".envs/$extra" "$own" "requirements/$extra.txt" & PIDS+=($!)
@@ -149,6 +152,8 @@ FAILED=0
 for pid in "${PIDS[@]}"; do wait "$pid" || FAILED=1; done
 [ "$FAILED" = 0 ] || die "an environment could not be made (lines above). Mend the cause and run it again."
 for extra in "$@"; do # facilities.yaml tells which payloads run in images of the site
-    [ "$extra" != root ] || image "$extra" || die "an image could not be built (lines above). Mend the cause and run it again."
+    case $extra in
+        root | ska) image "$extra" || die "an image could not be built (lines above). Mend the cause and run it again." ;;
+    esac
 done
 step "set-up" "$BEGIN" "done"

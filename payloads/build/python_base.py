@@ -13,7 +13,11 @@ from esap_batch.containers import Link, Tree
 
 HOME = "/usr/local"
 # What scripts and workflows of payloads start; a tool that is not here is left out.
-TOOLS = ("sh", "bash", "env", "cat", "cp", "ls", "mkdir", "mv", "rm", "touch")
+TOOLS = (
+    *("sh", "bash", "env", "cat", "cp", "ls", "mkdir", "mv", "rm", "touch", "ln", "echo", "printf", "test"),
+    *("head", "tail", "sort", "uniq", "cut", "tr", "wc", "tee", "grep", "sed", "awk", "find", "xargs"),
+    *("basename", "dirname", "date", "sleep", "true", "false", "tar", "gzip"),
+)
 NOT_NEEDED = {
     "__pycache__",
     "ensurepip",

@@ -10,6 +10,7 @@ from esap_batch.facilities import Facility
 PLAIN = "plain"
 # What the runner can start an image with. All mount the inputs read-only; see docs/runner.md for udocker.
 CONTAINED = ("rootfs", "podman", "apptainer", "docker", "udocker")
+ANY = (*CONTAINED, PLAIN)  # the site's image where it has one
 
 
 def runtime_for(

@@ -17,7 +17,7 @@ from esap_batch.identity import Identity
 from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
 from esap_batch.partition import Split, Splitting
 from esap_batch.projects import Projects
-from esap_batch.runtimes import CONTAINED, PLAIN
+from esap_batch.runtimes import ANY
 from esap_batch.selection import (
     Catalogue,
     DataSelection,
@@ -96,7 +96,7 @@ def splitting(request: Mapping[str, Any]) -> Splitting:
 def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirements:
     """Say what a facility needs, and where the inputs are."""
     steps = _script_limits(steering, 0), _merge_limits(steering)
-    return needed(steering, identity, steps, steering["needs"]["jobs"], (*CONTAINED, PLAIN))
+    return needed(steering, identity, steps, steering["needs"]["jobs"], ANY)
 
 
 def script_jobs(

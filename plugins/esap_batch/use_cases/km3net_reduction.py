@@ -14,6 +14,7 @@ from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
 from esap_batch.observations import Selection, parse_numbers
 from esap_batch.partition import Split, Splitting
 from esap_batch.projects import Projects
+from esap_batch.runtimes import ANY
 from esap_batch.selection import Catalogue, DataSelection, Policy, select
 from esap_batch.use_cases.shared import CONFIG, NOOP, greeting, needed
 from esap_batch.workflows import Workflow
@@ -70,7 +71,7 @@ def splitting(request: Mapping[str, Any]) -> Splitting:
 def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirements:
     """Say what a facility needs, and where the inputs are."""
     steps = _reduce_limits(steering, steering["request"]["input_mb"] * MEGABYTE), _merge_limits(steering)
-    return needed(steering, identity, steps, steering["needs"]["jobs"])
+    return needed(steering, identity, steps, steering["needs"]["jobs"], ANY)
 
 
 def campaign_of(steering: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
 from esap_batch.own_workflow import ABOUT, CONFIG, files_of, is_own, workflow_problems
 from esap_batch.partition import Split, Splitting
 from esap_batch.projects import Projects
+from esap_batch.runtimes import ANY
 from esap_batch.selection import Catalogue, Policy, SelectionRefused
 from esap_batch.subcubes import cut, least_overlap
 from esap_batch.use_cases.shared import greeting, needed
@@ -103,7 +104,7 @@ def requirements(steering: Mapping[str, Any], identity: Identity) -> Requirement
     """Say what a facility needs, and where the inputs are."""
     needs = steering["needs"]
     steps = (_limits(steering, "first", needs["cells_per_job"]), _limits(steering, "last", needs["cells"]))
-    return needed(steering, identity, steps, needs["jobs"])
+    return needed(steering, identity, steps, needs["jobs"], ANY)
 
 
 def first_jobs(

@@ -12,11 +12,21 @@ from typing import Any
 
 import pytest
 
-from tests.unit.payloads.conftest import Result
-from tests.unit.payloads.ska_programs import SMALL, Production, configure, edges, esap_ska, produce, subcubes
+from tests.unit.payloads.conftest import Result, run
+from tests.unit.payloads.ska_programs import (
+    SKA_BIN,
+    SMALL,
+    Production,
+    configure,
+    edges,
+    esap_ska,
+    produce,
+    subcubes,
+)
 
 CUT = subcubes(edges(30, 2), [0, 30], [0, 20])
 RESULTS = ["moments.fits", "catalogue.vot", "mask.fits.gz", "overview.png"]
+ALONE = (str(shutil.which("unshare")), "--user", "--map-root-user", "--net", "--")
 RULE = """
 rule all:
     input: "{name}"
@@ -95,6 +105,20 @@ def test_a_workflow_that_wants_the_network_fails_and_says_why(here: Path) -> Non
     assert result.code == 1
     assert "rule make failed" in result.stderr
     assert "jobs have no network" in result.stderr.splitlines()[-1]
+
+
+def test_a_job_that_has_no_network_already_needs_nothing_to_take_it_away(here: Path) -> None:
+    nothing = here / "bin"
+    nothing.mkdir()
+    code = 'rule make:\n    output: "a"\n    run:\n        open(output[0], "w").close()\n'
+    (here / "Snakefile").write_text(code)
+    config = {"snakefile": "Snakefile", "archive": None, "workflow_config": "workflow.json", "outputs": ["a"]}
+    (here / "config.json").write_text(json.dumps(config))
+    program = [SKA_BIN / "esap-ska", "workflow", "--config", "config.json"]
+    for start, warned in (([*ALONE], False), ([], True)):
+        result = run([*start, *program], here, PATH=str(nothing))
+        assert result.code == 0, result.stderr
+        assert ("cannot take the network away" in result.stderr) is warned
 
 
 @pytest.mark.parametrize(

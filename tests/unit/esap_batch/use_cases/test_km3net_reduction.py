@@ -15,6 +15,7 @@ from esap_batch.matching import match
 from esap_batch.partition import Split, Splitting
 from esap_batch.projects import load_projects
 from esap_batch.request import examine, resolve, settled
+from esap_batch.runtimes import runtime_for
 from esap_batch.selection import SelectionRefused
 from esap_batch.use_cases import km3net_reduction as use_case
 from esap_batch.workflows import load_workflow
@@ -201,7 +202,10 @@ def test_it_runs_on_dirac_and_on_slurm(lake: Runs, processor: str, facility: str
     steering = planned(lake, run_ids="101-104", processor=processor, facility=facility)
     needs = use_case.requirements(steering, DAVE)
     facilities = load_facilities(CONFIG / "facilities.yaml")
-    assert match(needs, facilities, {}).ranked[0].facility.name == facility
+    chosen = match(needs, facilities, {}).ranked[0].facility
+    assert chosen.name == facility
+    contained = (facility, processor) == ("fair-slurm", "esap-root")  # which has an image of it
+    assert runtime_for(chosen, needs.runtimes, [processor])["type"] == ("rootfs" if contained else "plain")
     assert (needs.n_jobs, needs.input_rses) == (1, {"CSCS-DISK": 59_000_000})
 
 

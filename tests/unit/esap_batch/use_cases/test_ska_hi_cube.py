@@ -14,6 +14,7 @@ from esap_batch.matching import match
 from esap_batch.own_workflow import CONFIG, SETTINGS, SNAKEFILE, WORKFLOW
 from esap_batch.projects import load_projects
 from esap_batch.request import examine, resolve, settled
+from esap_batch.runtimes import runtime_for
 from esap_batch.selection import SelectionRefused
 from esap_batch.use_cases import ska_hi_cube as use_case
 from esap_batch.workflows import load_workflow
@@ -258,8 +259,9 @@ def test_wrong_requests_are_told_with_what_is_allowed(conf: dict[str, Any], told
 def test_the_facilities_of_the_form_can_run_it(lake: CubeCatalogue) -> None:
     needs = use_case.requirements(planned(lake), IDENTITIES.identity_of("sofia"))
     facilities = load_facilities(CONFIGURATION / "facilities.yaml")
-    found = {r.facility.name for r in match(needs, facilities, {}).ranked}
-    assert found == {"escape-local", "fair-slurm"}
+    found = [r.facility for r in match(needs, facilities, {}).ranked]
+    runtimes = {f.name: runtime_for(f, needs.runtimes, ["esap-ska"])["type"] for f in found}
+    assert runtimes == {"escape-local": "plain", "fair-slurm": "rootfs"}  # which has an image of it
     assert needs.n_jobs == 4
     assert needs.memory_mb < 2000
 
