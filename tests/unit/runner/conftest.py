@@ -23,6 +23,12 @@ GROUP = "esap-0123456789abcdef0123456789a"
 DEADLINE_S = 60.0
 
 Json = dict[str, Any]
+HOG = "x = [bytearray(b'x') * 2**24 for _ in range({mb} // 16)]; import time; time.sleep(300)"
+
+
+def sh(script: str) -> list[str]:
+    """Give the command of a shell script."""
+    return ["sh", "-c", script]
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
