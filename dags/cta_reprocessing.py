@@ -90,6 +90,7 @@ with DAG(
         ValidateRequest(task_id="validate_request", workflow="cta_reprocessing", check=cta_reprocessing.check)
     )
 
+# A campaign whose file is wrong has no DAG; campaign_files.py says so.
 for campaign in load_campaigns(config_dir(), "cta_reprocessing"):
     with DAG(campaign.dag_id, doc_md=__doc__, **settings_of(campaign)) as dag:
         reprocess(

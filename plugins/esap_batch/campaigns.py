@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from esap_batch.configuration import read_mapping
+from esap_batch.errors import ConfigurationError
 from esap_batch.products import Claim, generation_name
 from esap_batch.retries import FINAL_REASONS
 
 DAG_PREFIX = "campaign_"
 FOLDER, SCHEMA = "campaigns", "campaign.schema.json"
+QUARTERLY = "@quarterly"  # of Airflow's names for schedules the only one that croniter has not
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,23 @@ class Campaign:
 
 
 def load_campaigns(config_dir: Path, workflow: str = "") -> list[Campaign]:
-    """Read all campaigns, or those of one workflow; ConfigurationError names the file that is wrong."""
-    folder = config_dir / FOLDER
-    found = [_campaign(path) for path in sorted(folder.glob("*.yaml"))]
-    return [c for c in found if workflow in ("", c.workflow)]
+    """Read all campaigns, or those of one workflow; one whose file is wrong is left out (`wrong_files`)."""
+    return [c for c in _read(config_dir)[0] if workflow in ("", c.workflow)]
+
+
+def wrong_files(config_dir: Path) -> list[ConfigurationError]:
+    """Say of each campaign's file that cannot be used what is wrong with it."""
+    return _read(config_dir)[1]
+
+
+def _read(config_dir: Path) -> tuple[list[Campaign], list[ConfigurationError]]:
+    found, wrong = [], []
+    for path in sorted((config_dir / FOLDER).glob("*.yaml")):
+        try:
+            found.append(_campaign(path))
+        except ConfigurationError as error:
+            wrong.append(error)
+    return found, wrong
 
 
 def campaign_of(config_dir: Path, dag_id: str) -> Campaign | None:
@@ -55,8 +72,25 @@ def campaign_of(config_dir: Path, dag_id: str) -> Campaign | None:
 
 
 def _campaign(path: Path) -> Campaign:
-    document = read_mapping(path, path.with_name(SCHEMA))
-    return Campaign(name=path.stem, **document)
+    campaign = Campaign(name=path.stem, **read_mapping(path, path.with_name(SCHEMA)))
+    if faults := list(_faults(campaign)):
+        raise ConfigurationError(path, "; ".join(faults))
+    return campaign
+
+
+def _faults(campaign: Campaign) -> Iterator[str]:
+    """Say what the schema cannot: what no DAG could be made of."""
+    from croniter import croniter
+
+    if not re.match(r"^[\w.-]{1,100}$", campaign.name, re.ASCII):
+        yield f"name of the file = {campaign.name!r}: allowed are up to 100 letters, digits and ._-"
+    if campaign.schedule not in (None, QUARTERLY) and not croniter.is_valid(campaign.schedule):
+        allowed = f"a cron expression, @hourly, @daily, @weekly, @monthly, {QUARTERLY} and @yearly"
+        yield f"$.schedule = {campaign.schedule!r}: allowed are {allowed}"
+    try:
+        date.fromisoformat(campaign.start)
+    except ValueError:
+        yield f"$.start = {campaign.start!r}: allowed is a day as YYYY-MM-DD"
 
 
 class Verdict(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
+from airflow.utils.file import might_contain_dag
 
 from esap_batch.workflows import request_schema
 
 PROJECT = Path(__file__).parents[2]
 SERVICE = {"facilities_check", "housekeeping"}  # DAGs that are no use case
-FILES = {path.stem: path for path in sorted((PROJECT / "dags").glob("*.py"))}
+CAMPAIGN_FILES = PROJECT / "dags" / "campaign_files.py"  # has no DAG
+FILES = {path.stem: path for path in sorted((PROJECT / "dags").glob("*.py")) if path != CAMPAIGN_FILES}
 ORDER = {
     "hello_world": [
         "validate_request",
@@ -197,6 +200,24 @@ def test_a_campaign_runs_by_its_schedule_one_run_at_a_time() -> None:
     assert set(campaign.params) == {"dry_run", "retry_failed"}
 
 
+def test_a_wrong_campaign_takes_nothing_else_down_and_shows_as_an_import_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PROJECT / "config", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "campaigns" / "vela_2026.yaml").write_text("title: Vela\n")
+    monkeypatch.setenv("ESAP_CONFIG_DIR", str(tmp_path))
+    found = {d.dag_id for d in runpy.run_path(str(FILES["cta_reprocessing"])).values() if isinstance(d, DAG)}
+    assert found == {"cta_reprocessing", "campaign_crab_2026"}
+    with pytest.raises(RuntimeError, match=r"vela_2026\.yaml: \$: 'workflow' is a required property"):
+        runpy.run_path(str(CAMPAIGN_FILES))
+
+
+def test_airflow_looks_into_every_file() -> None:
+    """It imports a file only when that names both Airflow and a DAG."""
+    for path in (*FILES.values(), CAMPAIGN_FILES):
+        assert might_contain_dag(str(path), safe_mode=True), path
+
+
 @pytest.mark.parametrize("name", sorted(ORDER))
 def test_a_form_is_sent_as_it_comes_and_nothing_runs_by_itself(dags: dict[str, DAG], name: str) -> None:
     dag = dags[name]
@@ -224,7 +245,7 @@ def test_intermediate_files_must_be_valid_and_products_are_left_to_the_verificat
 def test_parsing_the_dag_files_loads_nothing_but_airflow_and_this_project(tmp_path: Path) -> None:
     environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(PROJECT / "plugins")}
     result = subprocess.run(
-        [sys.executable, "-c", PROBE, *map(str, FILES.values())],
+        [sys.executable, "-c", PROBE, *map(str, FILES.values()), str(CAMPAIGN_FILES)],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from esap_batch.campaigns import Verdict, campaign_of, load_campaigns, standing_of
+from esap_batch.campaigns import Verdict, campaign_of, load_campaigns, standing_of, wrong_files
 from esap_batch.errors import ConfigurationError
 from esap_batch.products import Claim
 from esap_batch.request import examine
@@ -73,11 +76,40 @@ def test_other_dags_are_no_campaigns() -> None:
     assert campaign_of(CONFIG, "cta_reprocessing") is None
 
 
-def test_a_wrong_campaign_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "campaigns"
-    folder.mkdir()
-    schema = "campaign.schema.json"
-    (folder / schema).write_text((CONFIG / "campaigns" / schema).read_text())
-    (folder / "bad.yaml").write_text("title: x\nworkflow: cta_irf\n")
-    with pytest.raises(ConfigurationError, match=r"bad\.yaml"):
-        load_campaigns(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("bad", {"owner": None}, r"bad\.yaml: \$\.owner: None is not of type 'string'"),
+        ("bad", {"start": "2026-13-01"}, r"\$\.start = '2026-13-01': allowed is a day as YYYY-MM-DD"),
+        (
+            "bad",
+            {"schedule": "61 * * * *"},
+            r"\$\.schedule = '61 [* ]+': allowed are a cron expression",
+        ),
+        ("bad", {"schedule": "@sometimes"}, r"\$\.schedule = '@sometimes': allowed are .*@daily"),
+        ("a b", {}, "name of the file = 'a b': allowed are"),
+    ],
+)
+def test_a_wrong_campaign_is_named_and_the_others_stay(
+    tmp_path: Path, name: str, change: dict[str, Any], words: str
+) -> None:
+    shutil.copytree(CONFIG / "campaigns", tmp_path / "campaigns")
+    right = yaml.safe_load((tmp_path / "campaigns" / "crab_2026.yaml").read_text())
+    (tmp_path / "campaigns" / f"{name}.yaml").write_text(yaml.safe_dump({**right, **change}))
+    (wrong,) = wrong_files(tmp_path)
+    assert re.search(words, str(wrong))
+    assert [c.name for c in load_campaigns(tmp_path)] == ["crab_2026"]
+    with pytest.raises(ConfigurationError):
+        campaign_of(tmp_path, f"campaign_{name}")
+
+
+@pytest.mark.parametrize("schedule", ["30 3 * * *", "@daily", "@quarterly", None])
+def test_schedules_are_those_of_airflow(tmp_path: Path, schedule: str | None) -> None:
+    shutil.copytree(CONFIG / "campaigns", tmp_path / "campaigns")
+    right = yaml.safe_load((tmp_path / "campaigns" / "crab_2026.yaml").read_text())
+    (tmp_path / "campaigns" / "crab_2026.yaml").write_text(yaml.safe_dump({**right, "schedule": schedule}))
+    assert [c.schedule for c in load_campaigns(tmp_path)] == [schedule]
+
+
+def test_no_campaign_that_is_shipped_is_wrong() -> None:
+    assert wrong_files(CONFIG) == []
