@@ -20,6 +20,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from starlette.middleware.sessions import SessionMiddleware
 
 from access.issuers import DISCOVERY, PATIENCE_S, Issuer, issuer_of, known_issuers
+from access.observer import note
 from access.people import remember
 from access.refusals import issuer_away, not_authenticated
 
@@ -89,6 +90,7 @@ async def callback(request: Request, name: str) -> Response:
 
     try:
         user = replace(user_of_claims(issuer, claims), expires=None)  # the session outlasts the ID token
+        note(user=user.name)
         remember(user)
     except HTTPException as refusal:
         return _refused(refusal.detail)

@@ -133,10 +133,11 @@ class EsapAuthManager(BaseAuthManager[EsapUser]):
     def get_fastapi_middlewares(self) -> list[tuple[_MiddlewareFactory[Any], dict[str, Any]]]:
         """Give what stands before Airflow's own reading of the session: the last one is the outermost."""
         from access.middleware import CallerMiddleware, SameOriginMiddleware
+        from access.observer import Observer
         from access.rows import guard_rows
 
         guard_rows()
-        return [(CallerMiddleware, {}), (SameOriginMiddleware, {})]
+        return [(CallerMiddleware, {}), (SameOriginMiddleware, {}), (Observer, {})]
 
     # What they may do.
 

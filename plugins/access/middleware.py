@@ -38,7 +38,7 @@ class CallerMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or MARK in scope or _is_of_tasks(get_route_path(scope)):
+        if scope["type"] != "http" or MARK in scope or is_of_tasks(get_route_path(scope)):
             await self.app(scope, receive, send)
             return
         scope[MARK] = who = Caller(changes=not reads_only(scope["method"], get_route_path(scope)))
@@ -53,7 +53,8 @@ class CallerMiddleware:
             await self.app(scope, receive, challenging)
 
 
-def _is_of_tasks(path: str) -> bool:
+def is_of_tasks(path: str) -> bool:
+    """Whether a path is one that Airflow's tasks call."""
     return path == TASKS or path.startswith(f"{TASKS}/")
 
 

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from access.observer import note
 from access.users import EsapUser, current_user
 from broker import consents, credentials
 from broker.credentials import State
@@ -161,6 +162,7 @@ FormUser = Annotated[EsapUser, Depends(checked_form)]
 @pages.post("/credentials/connect")
 def connect(user: FormUser, system: Annotated[str, Form(max_length=250)]) -> RedirectResponse:
     """Send the browser to a system's login page."""
+    note(system=system)
     return RedirectResponse(consents.begin(user, system, address(f"{MOUNT}/callback")), 303)
 
 
@@ -171,9 +173,11 @@ def callback(
     """Take what a system's login page has sent back."""
     if error or not code:
         system = consents.cancel(user, state)
+        note(system=system)
         why = error_description or error or "it sent no code"
         return page(user, problem=f"{system} was not connected: {why[:300]}", code=400)
     system = consents.finish(user, state, code)
+    note(system=system)
     log.info("%s has connected %s", user.get_name(), system)
     return _back(system)
 
@@ -181,6 +185,7 @@ def callback(
 @pages.post("/credentials/disconnect")
 def disconnect(user: FormUser, system: Annotated[str, Form(max_length=250)]) -> Response:
     """Forget a credential."""
+    note(system=system)
     told = credentials.forget(user.get_name(), system)
     log.info("%s has disconnected %s", user.get_name(), system)
     if told:
@@ -247,6 +252,7 @@ def listed(user: Caller) -> dict[str, Any]:
 @api.post("/devices", status_code=status.HTTP_201_CREATED)
 def begin_device(user: Caller, wish: Wish) -> dict[str, Any]:
     """Begin a device flow: open `verification_uri` in any browser, and poll with `id` meanwhile."""
+    note(system=wish.system)
     started = consents.begin_device(user, wish.system)
     device = started.device
     return {
@@ -264,7 +270,9 @@ def poll_device(user: Caller, flow: Flow) -> JSONResponse:
     try:
         system = consents.poll_device(user, flow.id)
     except GrantPending:
+        note("consent.wait")
         return JSONResponse({"standing": "pending"}, status.HTTP_202_ACCEPTED)
+    note(system=system)
     log.info("%s has connected %s", user.get_name(), system)
     return JSONResponse({"standing": "connected", "system": system})
 

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from access.observer import note
 from access.settings import identities
 from broker.credentials import hand_out
 from broker.systems import require_known
@@ -85,6 +86,7 @@ def _require_own(task: str, user: str) -> None:
 @router.post("/tokens")
 def token(wanted: Wanted, task: TaskUser) -> JSONResponse:
     """Hand a token out; 404 when the user has connected nothing, 409 when that has ended."""
+    note(user=wanted.user, system=wanted.system, by=f"a task of {task}")
     _require_own(task, wanted.user)
     require_known(wanted.system)
     handed = hand_out(wanted.user, wanted.system, wanted.audience)

@@ -18,6 +18,10 @@ from anyio import from_thread
 from sqlalchemy import TIMESTAMP, ColumnElement, and_, cast, func, literal, or_, select
 from starlette.concurrency import run_in_threadpool
 
+from access.users import SERVICE
+from broker.measures import measure_credentials
+from esap_batch.acts import JOB_END
+from hooks.audit import write_act
 from portal.core.airflow_api import AirflowApi
 from portal.core.phases import RUN_OF_JOB, Phase, phase_column
 from portal.core.refusals import Conflict, NotFound
@@ -53,6 +57,7 @@ class Keeper:
         while True:
             await asyncio.sleep(self._turn)
             await look_once()
+            await _measure()
 
 
 async def look_once() -> None:
@@ -79,6 +84,13 @@ async def _next(but: set[int]) -> int | None:
         return None
 
 
+async def _measure() -> None:
+    try:
+        await run_in_threadpool(measure_credentials)
+    except Exception:  # the database is away
+        log.exception("no news of credentials")
+
+
 def _end(job_id: int) -> None:
     """End a job in one transaction, which holds its row until Airflow has ended the run."""
     with transaction() as session:
@@ -95,6 +107,7 @@ def _end(job_id: int) -> None:
             from_thread.run(_fail_run, job.dag_id, str(job.dag_run_id), f"ended by the service: {why}")
         _write(session, job, moment, why, is_destroyed=is_destroyed)
         log.info("job %d of %s: %s", job.id, job.owner, why)
+        write_act(JOB_END, SERVICE, "done", job=job.id, run=f"{job.dag_id}/{job.dag_run_id}", why=why)
 
 
 async def _fail_run(dag_id: str, run_id: str, why: str) -> None:

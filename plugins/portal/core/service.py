@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 
+from access.observer import note
 from access.rights import visible_owners
+from esap_batch import acts
 from esap_batch.errors import MISSING, Problem
 from esap_batch.flat_steering import Converted, examined
 from esap_batch.identity import IdentityRefused
@@ -112,6 +114,7 @@ class Jobs:
 
         A job that is not started may lack fields. Nothing is made of a request with problems.
         """
+        note(acts.JOB_SUBMIT if start else acts.JOB_CREATE, workflow=order.workflow)
         workflow = workflow_for(self.user, order.workflow)
         require_label(order.run_label)
         request = _examined(order.request, workflow)
@@ -120,6 +123,7 @@ class Jobs:
             raise BadRequest(wrong)
         fingerprint = None if request.problems else _fingerprint(request, workflow, self.user.get_name())
         found = await run_in_threadpool(self._find_or_make, order, fingerprint)
+        _note_job(found)
         if not start or found.phase is not Phase.PENDING:
             return found
         try:
@@ -143,7 +147,9 @@ class Jobs:
 
     async def start(self, job_id: int) -> JobView:
         """Start a job that is PENDING; one that has been started is given as it is."""
+        note(acts.JOB_SUBMIT, job=job_id)
         job = await self.get(job_id)
+        note(workflow=job.workflow)
         if job.phase is not Phase.PENDING:
             if job.started_at and not job.phase.is_final:
                 return job
@@ -159,6 +165,7 @@ class Jobs:
             raise BadRequest(request.problems)
         fingerprint = _fingerprint(request, workflow, job.owner)
         run_id = RUN_ID.format(job_id)
+        note(run=f"{job.dag_id}/{run_id}")
         await self._change(job_id, dag_run_id=run_id, fingerprint=fingerprint)
         try:
             await self.airflow.trigger(job.dag_id, run_id, job.request)
@@ -172,6 +179,7 @@ class Jobs:
 
     async def update(self, job_id: int, request: Mapping[str, Any]) -> JobView:
         """Set fields of the request of a job that is PENDING."""
+        note(acts.JOB_CHANGE, job=job_id)
         job = await self.get(job_id)
         self._require_owner(job)
         self._require_pending(job)
@@ -187,6 +195,7 @@ class Jobs:
 
     async def set_destruction(self, job_id: int, when: datetime) -> JobView:
         """Change when the job is destroyed, within a year from now."""
+        note(acts.JOB_CHANGE, job=job_id)
         job = await self.get(job_id)
         self._require_owner(job)
         await self._change(job_id, destruction=lifetime(when))
@@ -194,6 +203,7 @@ class Jobs:
 
     async def set_execution_duration(self, job_id: int, seconds: int) -> JobView:
         """Change for how long the job may execute (s, 0 for no limit)."""
+        note(acts.JOB_CHANGE, job=job_id)
         job = await self.get(job_id)
         self._require_owner(job)
         if job.phase.is_final:
@@ -203,7 +213,9 @@ class Jobs:
 
     async def abort(self, job_id: int) -> JobView:
         """End a job; its run cancels what is on the grid. One that has ended is given as it is."""
+        note(acts.JOB_ABORT, job=job_id)
         job = await self.get(job_id)
+        _note_job(job)
         self._require_owner(job)
         if job.phase.is_final:
             return job
@@ -219,7 +231,9 @@ class Jobs:
 
     async def delete(self, job_id: int) -> None:
         """Take a job out of every list, ended if it is active. What it has published stays in the lake."""
+        note(acts.JOB_DELETE, job=job_id)
         job = await self.get(job_id)
+        _note_job(job)
         self._require_owner(job)
         if not job.phase.is_final:
             await self.abort(job_id)
@@ -255,6 +269,15 @@ class Jobs:
                 return jobs.change(session, job_id, *conditions, **values)
 
         return await run_in_threadpool(write)
+
+
+def _note_job(job: JobView) -> None:
+    note(
+        job=job.id,
+        workflow=job.workflow,
+        owner=job.owner,
+        **({"run": job.run_key} if job.dag_run_id else {}),
+    )
 
 
 def lifetime(when: datetime | None) -> datetime | None:

@@ -11,6 +11,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from access.callers import serving
+from access.observer import note
 from access.users import EsapUser, current_user
 from portal.core import external
 from portal.core.airflow_api import AirflowApi
@@ -50,6 +51,7 @@ async def _jobs_or_worker(
 ) -> Jobs | Worker:
     scheme, _space, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == SCHEME.lower():
+        note(by="a worker with the job's token", job=job_id)
         return Worker(await unlimited(external.job_of, job_id, given.strip()))
     return Jobs(await current_user(request), AirflowApi.of(request))
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from access.observer import note
 from access.users import EsapUser, current_user
 from hooks.storage_element import StorageElement, local_path
 from portal.core.addresses import public_base
@@ -74,7 +75,9 @@ class Found:
 
 async def _found(request: Request, job_id: JobId, user: Annotated[EsapUser, Depends(current_user)]) -> Found:
     jobs = Jobs(user, AirflowApi.of(request))
-    return Found(request, await jobs.get(job_id), jobs)
+    job = await jobs.get(job_id)
+    note(run=job.run_key, owner=job.owner)
+    return Found(request, job, jobs)
 
 
 Asked = Annotated[Found, Depends(_found)]

@@ -1,0 +1,103 @@
+"""What stands outermost, before a small app with the other middleware in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, HTTPException
+
+from access.callers import caller
+from access.middleware import CallerMiddleware, SameOriginMiddleware
+from access.observer import Observer, note
+from esap_batch.metrics import REQUESTS, Metric
+
+
+def app() -> FastAPI:
+    made = FastAPI()
+
+    @made.post("/uws/jobs/{number}/phase")
+    def abort(number: int) -> str:  # a thread of its own
+        who: Any = caller()
+        who.user = SimpleNamespace(name="bob")
+        note("job.abort", job=number, owner="alice")
+        note("job.submit")
+        if number == 1:
+            raise HTTPException(404)
+        if number == 2:
+            raise RuntimeError("broken")
+        return "done"
+
+    @made.post("/batch/new")
+    async def within() -> int:
+        transport = httpx.ASGITransport(app=made)
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
+            return (await client.post("/uws/jobs/7/phase")).status_code
+
+    @made.get("/uws/jobs")
+    def look() -> str:
+        return "[]"
+
+    for middleware in (CallerMiddleware, SameOriginMiddleware, Observer):
+        made.add_middleware(middleware)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ESAP_AUDIT_DIR", str(tmp_path))
+    return tmp_path
+
+
+def ask(method: str, path: str, **headers: str) -> int:
+    async def call() -> int:
+        transport = httpx.ASGITransport(app=app(), raise_app_exceptions=False, client=("192.0.2.7", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow.test") as client:
+            return (await client.request(method, path, headers=headers)).status_code
+
+    return asyncio.run(call())
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in folder.iterdir() for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "outcome"), [(7, 200, "done"), (1, 404, "refused"), (2, 500, "failed")]
+)
+def test_an_act_is_told_with_its_end(folder: Path, number: int, status: int, outcome: str) -> None:
+    assert ask("POST", f"/uws/jobs/{number}/phase") == status
+    (line,) = lines(folder)
+    wanted = {"act": "job.abort", "user": "bob", "job": number, "owner": "alice", "outcome": outcome}
+    assert wanted.items() <= line.items()
+    assert (line["address"], line["status"]) == ("192.0.2.7", status)
+
+
+def test_what_another_site_tries_is_told(folder: Path) -> None:
+    headers = {"Cookie": "_token=x", "Sec-Fetch-Site": "cross-site"}
+    assert ask("POST", "/uws/jobs/7/phase", **headers) == 403
+    (line,) = lines(folder)
+    assert (line["act"], line["user"], line["outcome"]) == ("job.change", "", "refused")
+
+
+def test_a_request_of_the_portals_own_is_part_of_the_users(folder: Path) -> None:
+    assert ask("POST", "/batch/new") == 200
+    (line,) = lines(folder)
+    assert (line["act"], line["job"], line["address"]) == ("job.abort", 7, "192.0.2.7")
+
+
+def test_reading_is_measured_and_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[tuple[Metric, dict[str, str]]] = []
+    monkeypatch.setattr("access.observer.count", lambda metric, **labels: counted.append((metric, labels)))
+    assert ask("GET", "/uws/jobs") == 200
+    assert lines(folder) == []
+    assert counted == [(REQUESTS, {"door": "uws", "outcome": "accepted"})]
+
+
+def test_outside_of_requests_there_is_nothing_to_note() -> None:
+    note("job.abort", job=1)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+
+from hooks.audit import audit_dir, write_act
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    (file,) = folder.iterdir()
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_lines_are_appended_and_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESAP_AUDIT_DIR", str(tmp_path / "audit"))
+    write_act("job.submit", "alice", "done", job=1, run="hello_world/uws-1")
+    write_act("job.abort", "bob\n{}", "refused", job=1)
+    first, second = lines(tmp_path / "audit")
+    assert (first["user"], first["run"], first["outcome"]) == ("alice", "hello_world/uws-1", "done")
+    assert (second["user"], second["act"]) == ("bob\n{}", "job.abort"), "nobody can forge a line"
+    assert (tmp_path / "audit").stat().st_mode & 0o777 == 0o700
+    (file,) = (tmp_path / "audit").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_many_at_a_time_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESAP_AUDIT_DIR", str(tmp_path))
+    threads = [
+        threading.Thread(target=lambda n=n: [write_act("a", f"u{n}", "done") for _ in range(50)])
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lines(tmp_path)) == 400
+
+
+def test_what_cannot_be_written_is_said_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ESAP_AUDIT_DIR", str(tmp_path / "file"))
+    with caplog.at_level(logging.ERROR):
+        write_act("job.submit", "alice", "done", job=1)
+    assert "alice" in caplog.text
+
+
+def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ESAP_AUDIT_DIR", raising=False)
+    monkeypatch.setenv("AIRFLOW_HOME", "/srv/airflow")
+    assert audit_dir() == Path("/srv/airflow/audit")
