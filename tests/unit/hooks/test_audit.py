@@ -29,10 +29,12 @@ def test_lines_are_appended_and_private(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_many_at_a_time_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESAP_AUDIT_DIR", str(tmp_path))
-    threads = [
-        threading.Thread(target=lambda n=n: [write_act("a", f"u{n}", "done") for _ in range(50)])
-        for n in range(8)
-    ]
+
+    def write_many(number: int) -> None:
+        for _ in range(50):
+            write_act("a", f"u{number}", "done")
+
+    threads = [threading.Thread(target=write_many, args=(n,)) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
