@@ -12,8 +12,9 @@ LOADER=$(find "$LIBRARIES" -name 'ld-linux-*')
 for program in "$ROOT/usr/bin/apptainer" "$LIBRARIES/apptainer/bin/starter"; do
     "$DIR/bin/patchelf" --set-interpreter "$LOADER" --force-rpath --set-rpath "$LIBRARIES" "$program"
 done
-# It looks for what belongs to it beside its programs.
+# Its two programs look for what belongs to them beside themselves, one folder apart.
 mv "$ROOT/etc" "$ROOT/usr/etc"
+ln -s ../etc "$ROOT/usr/lib/etc"
 mkdir -p "$ROOT"/usr/lib/var/lib/apptainer/mnt/session
 ln -sf ../root/usr/bin/apptainer "$DIR/bin/apptainer"
 "$DIR/bin/apptainer" --version

@@ -43,10 +43,11 @@ def by_docker(box: Container, command: List[str]) -> List[str]:
 
 def by_apptainer(box: Container, command: List[str]) -> List[str]:
     """Apptainer; the environment goes by variables of its own, since --env splits at commas."""
-    settings = ["--containall", "--no-home", *(["--userns"] if os.getuid() == 0 else [])]
+    settings = ["--containall", "--no-home", "--no-mount", "tmp"]  # it would hide mounts below /tmp
+    settings += ["--userns"] if os.getuid() == 0 else []
     settings += [] if box.network else ["--net", "--network", "none"]
     settings += ["--pwd", INSIDE, *mount_options(box), *box.options]
-    return ["apptainer", "--quiet", "exec", *settings, box.root, *command]
+    return ["apptainer", "--silent", "exec", *settings, box.root, *command]
 
 
 def by_udocker(box: Container, command: List[str]) -> List[str]:

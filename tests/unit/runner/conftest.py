@@ -21,6 +21,7 @@ PROJECT = Path(__file__).parents[3]
 RUNNER = "esap_runner"
 GROUP = "esap-0123456789abcdef0123456789a"
 DEADLINE_S = 60.0
+PATH = os.pathsep.join([os.environ["PATH"], str(PROJECT / ".envs" / "apptainer" / "bin")])
 
 Json = dict[str, Any]
 HOG = "x = [bytearray(b'x') * 2**24 for _ in range({mb} // 16)]; import time; time.sleep(300)"
@@ -177,7 +178,7 @@ def node(tmp_path: Path, runner: Path) -> Iterator[Node]:
     software.mkdir(parents=True)
     (software / "bin").symlink_to(PROJECT / "payloads" / "noop" / "bin")
     environment = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), PATH]),
         "HOME": str(tmp_path),
         "VO_CTAO_SW_DIR": str(tmp_path / "software"),
         "DIRAC_SITE": "ESAP.Test.local",

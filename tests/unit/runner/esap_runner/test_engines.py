@@ -42,7 +42,7 @@ def test_docker(box: Container, network: str) -> None:
 
 @pytest.mark.parametrize(("box", "network"), [(CLOSED, ["--net", "--network", "none"]), (OPEN, [])])
 def test_apptainer(box: Container, network: list[str]) -> None:
-    start = ["apptainer", "--quiet", "exec", "--containall", "--no-home"]
+    start = ["apptainer", "--silent", "exec", "--containall", "--no-home", "--no-mount", "tmp"]
     end = ["--pwd", "/work", *MOUNTED, "--site", "/cache/0123", *COMMAND]
     assert line("apptainer", box) == [*start, *network, *end]
     environment = ENGINES["apptainer"].environment(box)
@@ -52,7 +52,7 @@ def test_apptainer(box: Container, network: list[str]) -> None:
 
 def test_apptainer_as_root_needs_a_user_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    assert line("apptainer", CLOSED)[5] == "--userns"
+    assert line("apptainer", CLOSED)[7] == "--userns"
 
 
 def test_udocker() -> None:
