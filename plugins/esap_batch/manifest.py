@@ -39,7 +39,8 @@ class Manifest:
             raise ValueError(
                 f"schema of the manifest = {document.get('schema')!r}: allowed {MANIFEST_SCHEMA}"
             )
-        activity = {**document["activity"], "software": tuple(document["activity"]["software"])}
+        activity = dict(document["activity"])
+        activity |= {name: tuple(activity.get(name, ())) for name in ("software", "images")}
         return cls(
             BatchActivity(**activity),
             document["rse"],
@@ -90,7 +91,8 @@ def build_manifest(
     times = [(str(r["started"]), str(r["finished"])) for r in ordered]
     if times:
         started, finished = min(t[0] for t in times), max(t[1] for t in times)
-        activity = replace(activity, started=started, finished=finished)
+        images = {str(r["runtime"]["sha256"]) for r in ordered if r.get("runtime", {}).get("sha256")}
+        activity = replace(activity, started=started, finished=finished, images=tuple(sorted(images)))
     return Manifest(
         activity,
         rse,

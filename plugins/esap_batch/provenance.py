@@ -17,7 +17,10 @@ PREFIX = {"esap": "https://projectescape.eu/esap-batch/prov#", "ctao": "https://
 
 @dataclass(frozen=True)
 class BatchActivity:
-    """One batch of jobs as an activity. Times are ISO 8601 in UTC."""
+    """One batch of jobs as an activity. Times are ISO 8601 in UTC.
+
+    `images` are the SHA-256 of what its payloads ran in, none for those that ran plainly.
+    """
 
     group: str
     step: str
@@ -27,6 +30,7 @@ class BatchActivity:
     finished: str
     runtime: str
     software: tuple[Mapping[str, str], ...]
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def _add_steps(document: dict[str, Any], steps: Iterable[BatchActivity], run: st
             "esap:facility": step.facility,
             "esap:jobs": step.jobs,
             "esap:runtime": step.runtime,
+            **({"esap:image_sha256": list(step.images)} if step.images else {}),
         }
         document["used"][f"_:used{n + 1}"] = {"prov:activity": activity, "prov:entity": steering}
         document["wasInformedBy"][f"_:after{n}"] = {"prov:informed": activity, "prov:informant": before}

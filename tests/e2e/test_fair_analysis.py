@@ -15,6 +15,7 @@ from localgrid.grid import Grid
 from localgrid.samples import prepare
 from localgrid.samples.fair_analysis import EVENTS, PLACES, PROJECT_ID, dataset_of
 from tests.e2e.conftest import Runs
+from tests.e2e.images import image_of, ran_in
 
 DAG = "fair_analysis"
 FACILITIES = ("fair-slurm", "escape-local")
@@ -114,9 +115,7 @@ def test_the_script_is_kept_with_the_product(
 
 
 def test_the_script_runs_in_a_container(downloaded: dict[str, Path]) -> None:
-    provenance = json.loads(downloaded["provenance.json"].read_text())
-    runtimes = {a["esap:runtime"] for a in provenance["activity"].values() if "esap:runtime" in a}
-    assert runtimes == {"rootfs"}
+    assert ran_in(downloaded["provenance.json"]) == {image_of("root")}
 
 
 def test_it_makes_no_difference_where_a_script_runs(runs: dict[str, str], frank: Runs) -> None:

@@ -16,6 +16,7 @@ from localgrid.layout import PROJECT
 from localgrid.samples import prepare
 from localgrid.samples.km3net_reduction import FILES, dataset_of
 from tests.e2e.conftest import Runs
+from tests.e2e.images import image_of, ran_in
 
 DAG = "km3net_reduction"
 FACILITIES = ("km3net-local", "fair-slurm")
@@ -73,6 +74,25 @@ def test_high_volume_goes_in_and_small_volume_comes_out(downloaded: dict[str, Pa
     assert downloaded["reduced.root"].stat().st_size * 50 < summary["total"]["bytes_read"]
     assert downloaded["reduced.png"].read_bytes().startswith(b"\x89PNG")
     assert json.loads(downloaded["verdict.json"].read_text())["passed"] is True
+
+
+def test_slurm_runs_them_in_an_image_and_a_place_without_images_plainly(
+    product: dict[str, Any], downloaded: dict[str, Path]
+) -> None:
+    contained = product["facility"] == "fair-slurm"
+    assert ran_in(downloaded["provenance.json"]) == ({image_of("root")} if contained else {("plain",)})
+
+
+def test_it_makes_no_difference_in_what_they_run(
+    runs: dict[str, str], dave: Runs, lake: RucioLake, tmp_path: Path
+) -> None:
+    made = []
+    for name in FACILITIES:
+        assert dave.end(DAG, runs[name], within=480) == "success"
+        dataset = dave.api.xcom(DAG, runs[name], "ingest_products")["dataset"]
+        made.append({p.name: p for p in download(lake, dataset, tmp_path / name)})
+    plain, contained = (json.loads(files["summary.json"].read_text()) for files in made)
+    assert plain == contained
 
 
 def test_a_campaigns_parameters_are_told_once_and_hold_for_all(

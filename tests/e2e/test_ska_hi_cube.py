@@ -16,6 +16,7 @@ from localgrid.grid import Grid
 from localgrid.samples import prepare
 from localgrid.samples.ska_hi_cube import BRIDGES, DATASET, GALAXIES
 from tests.e2e.conftest import Runs
+from tests.e2e.images import image_of, ran_in
 
 DAG = "ska_hi_cube"
 RESULTS = {"moments.fits", "catalogue.vot", "mask.fits.gz", "overview.png"}
@@ -114,12 +115,14 @@ def test_a_cube_becomes_maps_catalogue_and_picture(
 
 
 @pytest.mark.parametrize("processor", ["esap-ska", "snakemake"])
-def test_slurm_makes_the_same_by_sub_cubes_and_by_our_own_workflow(
+def test_slurm_makes_the_same_in_an_image_by_sub_cubes_and_by_our_own_workflow(
     processor: str, cut_product: dict[str, Path], sofia: Runs, lake: RucioLake, tmp_path: Path
 ) -> None:
     run = start(sofia, processor, facility="fair-slurm", cores=2)
     made = produced(sofia, lake, run, tmp_path)
     assert set(made) == RESULTS | PAPERS
+    assert ran_in(cut_product["provenance.json"]) == {("plain",)}
+    assert ran_in(made["provenance.json"]) == {image_of("ska")}
     assert rows(made["catalogue.vot"]) == rows(cut_product["catalogue.vot"])
     expected = {"esap-ska": 4, "snakemake": 1}[processor]
     assert sofia.api.xcom(DAG, run, "submit_subcubes")["count"] == expected

@@ -45,6 +45,15 @@ def test_a_manifest_lists_the_files_in_the_order_of_the_jobs_and_spans_their_tim
     assert manifest.activity.finished == "2026-01-01T00:00:09Z"
 
 
+def test_a_manifest_names_the_images_that_the_jobs_ran_in() -> None:
+    reports = [{**report(n, "a", "b"), "runtime": {"type": "rootfs", "sha256": "0f"}} for n in range(2)]
+    assert build_manifest(ACTIVITY, "R", reports, []).activity.images == ("0f",)
+    reports.append({**report(2, "a", "b"), "runtime": {"type": "plain"}})
+    manifest = build_manifest(ACTIVITY, "R", reports, [])
+    assert Manifest.of(json.loads(json.dumps(manifest.document()))).activity.images == ("0f",)
+    assert build_manifest(ACTIVITY, "R", reports[2:], []).activity.images == ()
+
+
 def test_a_manifest_survives_its_file() -> None:
     manifest = build_manifest(ACTIVITY, "R", [report(0, "a", "b")], ["job 1: lost"], [{"job": 1}])
     assert Manifest.of(json.loads(json.dumps(manifest.document()))) == manifest

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from prov.model import ProvActivity, ProvDocument, ProvEntity
 
@@ -37,6 +38,16 @@ def test_it_names_owner_software_and_checksums() -> None:
     assert "esap:user/alice" in document["agent"]
     assert document["agent"]["esap:software/esap-fits-0.1.0"]["esap:version"] == "0.1.0"
     assert document["entity"]["ctao:ctao/irf/x/irf"]["esap:adler32"] == "0000abcd"
+
+
+def test_it_names_the_images_that_payloads_ran_in() -> None:
+    contained = replace(STEPS[1], runtime="rootfs", images=("0f", "1e"))
+    document = prov_json(replace(PRODUCTION, steps=(STEPS[0], contained)))
+    assert "esap:image_sha256" not in document["activity"]["esap:batch/g0"]
+    assert document["activity"]["esap:batch/g1"]["esap:image_sha256"] == ["0f", "1e"]
+    read = ProvDocument.deserialize(content=json.dumps(document), format="json")
+    (last,) = [a for a in read.get_records(ProvActivity) if str(a.identifier) == "esap:batch/g1"]
+    assert {str(v) for name, v in last.attributes if str(name) == "esap:image_sha256"} == {"0f", "1e"}
 
 
 def test_a_product_without_steps_is_still_described() -> None:
