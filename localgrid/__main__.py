@@ -17,7 +17,7 @@ from rich.table import Table
 from localgrid.grid import Grid, GridError, ServiceStatus
 from localgrid.layout import USERS
 from localgrid.services import SERVICES, tail
-from localgrid.setup import slurm
+from localgrid.setup import slurm_packages
 
 WIDTH = 150  # when the output goes to a file
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -47,7 +47,7 @@ def start(services: Names = None) -> None:
     url = grid.info["airflow"]["url"]
     console.print(f"Airflow: {url}   portal: {url}/batch/")
     console.print(f"Users: {', '.join(USERS)}   passwords: {grid.info['issuer']['passwords_file']}")
-    if words := slurm.missing_words():
+    if words := slurm_packages.missing_words():
         console.print(words, style="yellow")
 
 

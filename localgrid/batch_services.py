@@ -7,7 +7,7 @@ from functools import partial
 
 from localgrid.layout import Layout
 from localgrid.parts import Health, Node, Service, Started, Step, UnhealthyError
-from localgrid.setup import accounting, slurm, ssh
+from localgrid.setup import accounting, slurm, slurm_control, slurm_packages, ssh
 
 WORKING = ("IDLE", "MIXED", "ALLOCATED", "COMPLETING")
 UNUSABLE = {"DRAIN", "NOT_RESPONDING"}
@@ -16,7 +16,7 @@ UNUSABLE = {"DRAIN", "NOT_RESPONDING"}
 def _answers(*command: str, expect: str = "") -> Health:
     def check(layout: Layout, _: Started) -> None:
         try:
-            told = slurm.ask(layout, *command)
+            told = slurm_control.ask(layout, *command)
         except RuntimeError as error:
             raise UnhealthyError(str(error)) from error
         if expect not in told:
@@ -27,7 +27,7 @@ def _answers(*command: str, expect: str = "") -> Health:
 
 def _munge_answers(layout: Layout, _: Started) -> None:
     try:
-        slurm.ask(layout, "munge", "--no-input", f"--socket={slurm.munge_socket(layout)}")
+        slurm_control.ask(layout, "munge", "--no-input", f"--socket={slurm.munge_socket(layout)}")
     except RuntimeError as error:
         raise UnhealthyError(str(error)) from error
 
@@ -53,7 +53,7 @@ def _node_serves(node: str) -> Health:
 
     def check(layout: Layout, started: Started) -> None:
         try:
-            told = slurm.ask(layout, "scontrol", "-o", "show", "node", node)
+            told = slurm_control.ask(layout, "scontrol", "-o", "show", "node", node)
         except RuntimeError as error:
             raise UnhealthyError(str(error)) from error
         fields = dict(part.split("=", 1) for part in told.split() if "=" in part)
@@ -69,15 +69,15 @@ def _node_serves(node: str) -> Health:
 
 def _node(node: str) -> Service:
     def environment(layout: Layout) -> Mapping[str, str]:
-        return slurm.environment(layout)
+        return slurm_control.environment(layout)
 
     return Service(
         f"slurm-{node}",
         ("slurm-resume", "software-area"),
-        command=partial(slurm.node_command, node=node),
+        command=partial(slurm_control.node_command, node=node),
         environment=environment,
         health=_node_serves(node),
-        prepare=partial(slurm.tell_down, node=node),
+        prepare=partial(slurm_control.tell_down, node=node),
         listener=f"slurm-{node}",
         sockets=f"slurm/{node}",  # slurmstepd's, one for each job
     )
@@ -86,8 +86,8 @@ def _node(node: str) -> Service:
 _NODES: tuple[Node, ...] = (
     Service(
         "munge",
-        command=slurm.munge_command,
-        environment=slurm.environment,
+        command=slurm_control.munge_command,
+        environment=slurm_control.environment,
         health=_munge_answers,
         outlives=("slurmdbd", "slurmctld"),
     ),
@@ -115,15 +115,15 @@ _NODES: tuple[Node, ...] = (
     Service(
         "slurmctld",
         ("slurm-accounts",),
-        command=slurm.controller_command,
-        environment=slurm.environment,
+        command=slurm_control.controller_command,
+        environment=slurm_control.environment,
         health=_answers("scontrol", "ping", expect="is UP"),
         prepare=slurm.number_jobs,
         listener="slurmctld",
         steps=("slurm-resume",),
         outlives=tuple(f"slurm-{node}" for node in slurm.NODES),
     ),
-    Step("slurm-resume", ("slurmctld",), slurm.resume),
+    Step("slurm-resume", ("slurmctld",), slurm_control.resume),
     *(_node(node) for node in slurm.NODES),
     Service(
         "sshd",
@@ -135,4 +135,4 @@ _NODES: tuple[Node, ...] = (
     ),
     Step("slurm-login", ("sshd", "slurmctld"), ssh.log_in),
 )
-NODES = () if slurm.missing() else _NODES
+NODES = () if slurm_packages.missing() else _NODES

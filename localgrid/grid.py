@@ -17,7 +17,7 @@ from localgrid import services
 from localgrid.layout import HOST, Layout, default_home, write_private_json
 from localgrid.parts import Node, Service, Started, Step, UnhealthyError
 from localgrid.services import BY_NAME, SERVICES
-from localgrid.setup import airflow, diracx, issuer, rucio, slurm, ssh
+from localgrid.setup import airflow, diracx, issuer, rucio, slurm, slurm_packages, ssh
 from localgrid.supervision import ProcessState, Supervisor
 
 HEALTH_TIMEOUT_S = 180.0
@@ -97,7 +97,7 @@ class Grid:
         if show:
             self.progress = lambda name, seconds: show(f"  {name:<24}{seconds:6.1f} s")
         self.start(*SERVICES)
-        if show and (words := slurm.missing_words()):
+        if show and (words := slurm_packages.missing_words()):
             show(words)
 
     def start(self, *names: str) -> None:
@@ -212,7 +212,7 @@ class Grid:
         for name in names:
             if name not in SERVICES:
                 words = f"localgrid: unknown service {name!r}, allowed: {', '.join(SERVICES)}"
-                raise GridError(f"{words}. {slurm.missing_words()}".rstrip(" ."))
+                raise GridError(f"{words}. {slurm_packages.missing_words()}".rstrip(" ."))
         return list(names)
 
     def _with_needs(self, names: list[str]) -> dict[str, Node]:
@@ -236,7 +236,7 @@ class Grid:
     def _configure(self) -> None:
         try:
             rucio.create(self.layout)
-            if not slurm.missing():
+            if not slurm_packages.missing():
                 slurm.create(self.layout, services.slots_per_site())
                 ssh.create(self.layout)
             airflow.create(self.layout)
@@ -369,7 +369,7 @@ class Grid:
 
 def _slurm_document(layout: Layout) -> dict[str, Any]:
     """What tests need to know of the SLURM site; `missing` says why there is none."""
-    if words := slurm.missing_words():
+    if words := slurm_packages.missing_words():
         return {"missing": words}
     listeners = ("sshd", "slurmdbd", "slurmctld", *(f"slurm-{node}" for node in slurm.NODES))
     return {

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from localgrid.layout import HOST, Layout, write_private
-from localgrid.setup import slurm
+from localgrid.setup import slurm, slurm_control, slurm_packages
 
 DATABASE = "slurm_accounting"
 SETTINGS = (
@@ -46,7 +46,7 @@ def create_database(layout: Layout) -> None:
     command = ["mariadb-install-db", "--no-defaults", *_as_user(), f"--datadir={_data(layout)}"]
     command += ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
     command += [f"--tmpdir={layout.path('tmp')}"]
-    environment = {"PATH": slurm.SYSTEM_PATH, "HOME": str(layout.path("user"))}
+    environment = {"PATH": slurm_packages.SYSTEM_PATH, "HOME": str(layout.path("user"))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd="/")
     if done.returncode:
         raise RuntimeError(f"localgrid: {command[0]} failed: {(done.stdout + done.stderr)[-1500:]}")
@@ -68,7 +68,7 @@ def query(layout: Layout, sql: str) -> str:
 
     """
     client = ("mariadb", "--no-defaults", f"--socket={_socket(layout)}", "--user=root")
-    return slurm.ask(layout, *client, "--skip-column-names", "--execute", sql)
+    return slurm_control.ask(layout, *client, "--skip-column-names", "--execute", sql)
 
 
 def create_tables(layout: Layout) -> None:
@@ -112,25 +112,25 @@ def command(_: Layout) -> list[str]:
 
 def environment(layout: Layout) -> Mapping[str, str]:
     """The daemon's variables; the last is how MariaDB's library finds the socket."""
-    return {**slurm.environment(layout), "MYSQL_UNIX_PORT": str(_socket(layout))}
+    return {**slurm_control.environment(layout), "MYSQL_UNIX_PORT": str(_socket(layout))}
 
 
 def associate(layout: Layout) -> None:
     """Let the service account run jobs of the project's account."""
     who = f"{slurm.CLUSTER}|{slurm.ACCOUNT}|{slurm.account_name()}"
-    told = slurm.ask(layout, "sacctmgr", "-n", "-P", "show", "assoc", "format=cluster,account,user")
+    told = slurm_control.ask(layout, "sacctmgr", "-n", "-P", "show", "assoc", "format=cluster,account,user")
     if who in told.split():
         return
-    clusters = slurm.ask(layout, "sacctmgr", "-n", "-P", "show", "cluster", "format=cluster").split()
+    clusters = slurm_control.ask(layout, "sacctmgr", "-n", "-P", "show", "cluster", "format=cluster").split()
     if slurm.CLUSTER not in clusters:
-        slurm.ask(layout, "sacctmgr", "-i", "-Q", "add", "cluster", slurm.CLUSTER)
-    accounts = slurm.ask(layout, "sacctmgr", "-n", "-P", "show", "account", "format=account").split()
+        slurm_control.ask(layout, "sacctmgr", "-i", "-Q", "add", "cluster", slurm.CLUSTER)
+    accounts = slurm_control.ask(layout, "sacctmgr", "-n", "-P", "show", "account", "format=account").split()
     if slurm.ACCOUNT not in accounts:
-        slurm.ask(layout, "sacctmgr", "-i", "-Q", "add", "account", slurm.ACCOUNT)
+        slurm_control.ask(layout, "sacctmgr", "-i", "-Q", "add", "account", slurm.ACCOUNT)
     user = slurm.account_name()
-    slurm.ask(layout, "sacctmgr", "-i", "-Q", "add", "user", user, f"account={slurm.ACCOUNT}")
+    slurm_control.ask(layout, "sacctmgr", "-i", "-Q", "add", "user", user, f"account={slurm.ACCOUNT}")
     if user != "root":  # root is there from the start, with another account
         return
-    slurm.ask(
+    slurm_control.ask(
         layout, "sacctmgr", "-i", "-Q", "modify", "user", user, "set", f"defaultaccount={slurm.ACCOUNT}"
     )

@@ -7,7 +7,7 @@ import shlex
 from importlib import metadata
 
 from localgrid.layout import HOST, PROJECT, USERS, Layout, write_private, write_private_json
-from localgrid.setup import diracx, issuer, postgres, rucio, slurm, ssh
+from localgrid.setup import diracx, issuer, postgres, rucio, slurm_packages, ssh
 
 PARALLELISM = 8
 SCHEMA_STAMP = ("airflow", "schema.txt")
@@ -99,7 +99,7 @@ def environment(layout: Layout) -> dict[str, str]:
 
 def connections(layout: Layout) -> dict[str, object]:
     """Airflow's connections to the grid's services."""
-    site: dict[str, object] = {} if slurm.missing() else {"slurm_local": ssh.connection(layout)}
+    site: dict[str, object] = {} if slurm_packages.missing() else {"slurm_local": ssh.connection(layout)}
     return site | {
         "dirac_local": {
             "conn_type": "diracx",

@@ -1,6 +1,6 @@
-"""SLURM from Debian's packages: munge, controller and two nodes, all of them the current user's.
+"""The SLURM site: nodes, partitions, places in the state directory, and SLURM's configuration.
 
-Nodes are daemons on this machine that pretend CPUs and memory; jobs are real processes of the same user.
+Nodes are daemons on this machine that pretend CPUs and memory; they and the jobs are the current user's.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ import os
 import pwd
 import re
 import secrets
-import shutil
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 from localgrid.layout import HOST, Layout, write_private
@@ -21,48 +18,8 @@ ACCOUNT = "esap"
 NODES = ("node1", "node2")
 PARTITIONS = {"main": "1-00:00:00", "short": "00:05:00"}  # with the longest time of a job
 NODE_MEMORY_MB = 16_000
-SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-COMMAND_TIMEOUT_S = 5.0  # clients wait for minutes for a controller that is away
 LONGEST_HOME = 70  # the daemons' sockets lie some 35 characters below it, and a socket's path has 107 at most
 UNSAVED_JOBS = 1000  # more than the controller can have started and forgotten within 5 s
-NAME_LIBRARY = "libnss_wrapper.so"
-PROGRAMS = {  # with Debian's package of each
-    "munged": "munge",
-    "slurmctld": "slurmctld",
-    "slurmd": "slurmd",
-    "sbatch": "slurm-client",
-    "slurmdbd": "slurmdbd",
-    "mariadbd": "mariadb-server-core",
-    "mariadb": "mariadb-client-core",
-    "sshd": "openssh-server",
-    "ssh": "openssh-client",
-}
-LIBRARIES = {
-    NAME_LIBRARY: "libnss-wrapper",
-    "slurm-wlm/accounting_storage_mysql.so": "slurm-wlm-mysql-plugin",
-}
-
-
-def missing() -> tuple[str, ...]:
-    """Debian's packages that SLURM needs here and that are not installed."""
-    packages = {package for program, package in PROGRAMS.items() if not _program(program)}
-    packages |= {package for name, package in LIBRARIES.items() if not _library(name)}
-    return tuple(sorted(packages))
-
-
-def missing_words() -> str:
-    """A line that says why SLURM is left out; empty when it is not."""
-    packages = " ".join(missing())
-    how = "On Debian: sudo apt-get install --no-install-recommends"
-    return packages and f"SLURM is left out of the local grid. {how} {packages}"
-
-
-def _program(name: str) -> str:
-    return shutil.which(name, path=SYSTEM_PATH) or ""
-
-
-def _library(name: str) -> Path | None:
-    return next(Path("/usr/lib").glob(f"*-linux-gnu/{name}"), None)
 
 
 def account_name() -> str:
@@ -209,85 +166,3 @@ def number_jobs(layout: Layout) -> None:
     latest = max(numbers, default=0)
     first = latest + UNSAVED_JOBS if latest else 1
     _numbers_file(layout).write_text(f"FirstJobId={first}\n")
-
-
-def environment(layout: Layout) -> Mapping[str, str]:
-    """What the daemons have: their configuration, and `localhost` for the name of this machine.
-
-    Machines whose own name resolves to nothing, or to a public address, are common.
-    """
-    return {
-        "SLURM_CONF": str(configuration_file(layout)),
-        "LD_PRELOAD": NAME_LIBRARY,
-        "NSS_WRAPPER_HOSTNAME": "localhost",
-    }
-
-
-def munge_command(layout: Layout) -> list[str]:
-    """The command line of munge's daemon."""
-    # --force: it wants its socket where everyone can reach it, which is what ours is not meant to be.
-    return [
-        *(_program("munged"), "--foreground", "--force", f"--key-file={layout.path('secrets', 'munge.key')}"),
-        *(f"--socket={munge_socket(layout)}", f"--pid-file={layout.path('run', 'munged.pid')}"),
-        *(f"--log-file={layout.log('munge')}", f"--seed-file={layout.path('run', 'munge.seed')}"),
-    ]
-
-
-def controller_command(layout: Layout) -> list[str]:
-    """The command line of the controller."""
-    return [_program("slurmctld"), "-D", "-f", str(configuration_file(layout))]
-
-
-def node_command(layout: Layout, node: str) -> list[str]:
-    """The command line of one node's daemon."""
-    return [_program("slurmd"), "-D", "-f", str(configuration_file(layout)), "-N", node]
-
-
-def resume(layout: Layout) -> None:
-    """Take drained nodes into service again, as a site's operator would.
-
-    The controller drains a node on which a job could not be started or ended.
-    """
-    told = ask(layout, "sinfo", "--noheader", "--Node", "--format=%N %T")
-    for node, state in {tuple(line.split()) for line in told.splitlines()}:  # a line for each partition
-        if state.startswith("drain"):
-            ask(layout, "scontrol", "update", f"NodeName={node}", "State=RESUME")
-
-
-def tell_down(layout: Layout, node: str) -> None:
-    """Tell the controller that a node went down: its jobs end as NODE_FAIL, until it registers again.
-
-    The controller itself would not miss the jobs of a node that comes back before its silence is noticed.
-    """
-    ask(layout, "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=restarted")
-
-
-def ask(layout: Layout, *command: str) -> str:
-    """What a client of SLURM answers.
-
-    Raises:
-        RuntimeError: it fails or takes too long; carries its words.
-
-    """
-    variables = {
-        "PATH": SYSTEM_PATH,
-        "SLURM_CONF": str(configuration_file(layout)),
-        "SLURM_TIME_FORMAT": "%s",
-    }
-    try:
-        done = subprocess.run(
-            command,
-            env=variables,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{command[0]}: no answer within {COMMAND_TIMEOUT_S:.0f} s") from None
-    if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise RuntimeError(f"{command[0]}: {said or f'exit code {done.returncode}'}")
-    return done.stdout

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from localgrid.layout import HOST, RUN_VARIABLE, USERS, Layout, write_private
-from localgrid.setup import slurm
+from localgrid.setup import slurm, slurm_control, slurm_packages
 
 NOT_ADMITTED = ("bob",)  # has a key that the site does not know
 PRIVILEGE_DIRECTORY = Path("/run/sshd")  # compiled into Debian's sshd; root's needs it, empty
@@ -58,7 +58,7 @@ def host_key(layout: Layout) -> str:
 def login_environment(layout: Layout) -> dict[str, str]:
     """What the site's login profile sets; jobs inherit it."""
     return {
-        "PATH": slurm.SYSTEM_PATH,
+        "PATH": slurm_packages.SYSTEM_PATH,
         "HOME": str(slurm.directory(layout) / "home"),
         "TMPDIR": str(layout.path("tmp")),
         "LANG": "C.UTF-8",
@@ -157,7 +157,7 @@ def log_in(layout: Layout) -> None:
         RuntimeError: it does not; carries the words of ssh or SLURM.
 
     """
-    slurm.ask(layout, *client_command(layout, "alice", "timeout", "4", "scontrol", "ping"))
+    slurm_control.ask(layout, *client_command(layout, "alice", "timeout", "4", "scontrol", "ping"))
 
 
 def connection(layout: Layout) -> dict[str, object]:

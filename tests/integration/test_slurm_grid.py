@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from localgrid.grid import Grid
-from localgrid.setup import slurm, ssh
+from localgrid.setup import slurm, slurm_packages, ssh
 
-pytestmark = pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing_words())
+pytestmark = pytest.mark.skipif(bool(slurm_packages.missing()), reason=slurm_packages.missing_words())
 SITE = ("slurm-node1", "slurm-node2", "sshd")  # with what they need
 RUNNING = "RUNNING"
 

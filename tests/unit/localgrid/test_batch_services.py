@@ -11,7 +11,7 @@ import pytest
 from localgrid import batch_services
 from localgrid.layout import HOST, Layout
 from localgrid.parts import Service, Started, UnhealthyError
-from localgrid.setup import slurm, ssh
+from localgrid.setup import slurm_control, ssh
 
 ALL = {node.name: node for node in batch_services._NODES}
 STARTED = Started(1, 1000.0)
@@ -50,7 +50,7 @@ def trouble(layout: Layout, name: str) -> str:
 def test_a_node_is_well_when_the_controller_would_use_it(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, told: str, words: str
 ) -> None:
-    monkeypatch.setattr(slurm, "ask", lambda *_: told)
+    monkeypatch.setattr(slurm_control, "ask", lambda *_: told)
     found = trouble(layout, "slurm-node1")
     assert words in found
     assert bool(found) == bool(words)
@@ -59,13 +59,13 @@ def test_a_node_is_well_when_the_controller_would_use_it(
 def test_a_silent_controller_and_silent_accounting_are_told(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm, "ask", lambda *_: "Slurmctld(primary) at localhost is DOWN\n")
+    monkeypatch.setattr(slurm_control, "ask", lambda *_: "Slurmctld(primary) at localhost is DOWN\n")
     assert trouble(layout, "slurmctld") == "scontrol: Slurmctld(primary) at localhost is DOWN"
 
     def silent(*_: object) -> str:
         raise RuntimeError("no answer within 5 s")
 
-    monkeypatch.setattr(slurm, "ask", silent)
+    monkeypatch.setattr(slurm_control, "ask", silent)
     for name in ("munge", "mariadb", "slurmdbd", "slurmctld", "slurm-node2"):
         assert trouble(layout, name) == "no answer within 5 s", name
 
@@ -111,7 +111,7 @@ def test_logins_are_tried_by_somebody_who_is_admitted(
         asked.extend(command)
         return ""
 
-    monkeypatch.setattr(slurm, "ask", ask)
+    monkeypatch.setattr(slurm_control, "ask", ask)
     ssh.log_in(layout)
     assert asked[0] == "ssh"
     assert str(layout.path("secrets", "ssh", "alice")) in asked

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localgrid.layout import Layout
-from localgrid.setup import accounting, slurm
+from localgrid.setup import accounting, slurm, slurm_control
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ class Clients:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: str) -> None:
         self.answers, self.changes = answers, list[str]()
-        monkeypatch.setattr(slurm, "ask", self)
+        monkeypatch.setattr(slurm_control, "ask", self)
 
     def __call__(self, _: Layout, *command: str) -> str:
         if "show" in command:

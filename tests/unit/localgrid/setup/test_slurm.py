@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localgrid.layout import Layout
-from localgrid.setup import slurm
+from localgrid.setup import slurm, slurm_control
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_everything_lies_in_the_state_directory_and_on_loopback(layout: Layout) 
         assert found[name].startswith(str(layout.home)), name
     assert found["SlurmctldHost"] == "localhost(127.0.0.1)"
     assert "NoInAddrAny" in found["CommunicationParameters"]
-    assert slurm.environment(layout)["NSS_WRAPPER_HOSTNAME"] == "localhost"
+    assert slurm_control.environment(layout)["NSS_WRAPPER_HOSTNAME"] == "localhost"
 
 
 def test_accounting_decides_who_may_submit(layout: Layout) -> None:
@@ -98,50 +98,6 @@ def test_too_long_a_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_path_that_slurm_cannot_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="SLURM cannot have ' ,' in the path"):
         slurm.create(Layout(tmp_path / "a b,c"), cpus=1)
-
-
-def test_missing_programs_are_told_by_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "_program", lambda name: "" if name == "slurmd" else f"/usr/bin/{name}")
-    monkeypatch.setattr(slurm, "_library", lambda name: None if "mysql" in name else Path(name))
-    assert slurm.missing() == ("slurm-wlm-mysql-plugin", "slurmd")
-    assert slurm.missing_words() == (
-        "SLURM is left out of the local grid. "
-        "On Debian: sudo apt-get install --no-install-recommends slurm-wlm-mysql-plugin slurmd"
-    )
-    monkeypatch.setattr(slurm, "_program", lambda name: name)
-    monkeypatch.setattr(slurm, "_library", Path)
-    assert slurm.missing_words() == ""
-
-
-def test_what_is_missing_is_what_the_set_up_installs() -> None:
-    script = Path(slurm.__file__).parents[1] / "packages.sh"
-    listed = script.read_text().split('SLURM="')[1].split('"')[0].split()
-    assert {*slurm.PROGRAMS.values(), *slurm.LIBRARIES.values()} <= set(listed)
-
-
-def test_a_client_that_fails_or_hangs_is_told_with_its_words(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert slurm.ask(layout, "sh", "-c", "echo $SLURM_CONF") == f"{slurm.configuration_file(layout)}\n"
-    with pytest.raises(RuntimeError, match=r"^sh: no such node$"):
-        slurm.ask(layout, "sh", "-c", "echo 'no such\nnode' >&2; exit 1")
-    with pytest.raises(RuntimeError, match=r"^sh: exit code 3$"):
-        slurm.ask(layout, "sh", "-c", "exit 3")
-    monkeypatch.setattr(slurm, "COMMAND_TIMEOUT_S", 0.1)
-    with pytest.raises(RuntimeError, match=r"^sleep: no answer within 0 s$"):
-        slurm.ask(layout, "sleep", "60")
-
-
-def test_only_drained_nodes_are_resumed(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    def ask(_: Layout, *command: str) -> str:
-        asked.append(command)
-        return "node1 drained\nnode1 drained\nnode2 idle\n" if command[0] == "sinfo" else ""
-
-    monkeypatch.setattr(slurm, "ask", ask)
-    slurm.resume(layout)
-    assert asked[1:] == [("scontrol", "update", "NodeName=node1", "State=RESUME")]
 
 
 def test_the_account_is_the_current_one() -> None:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from localgrid.layout import USERS, Layout
-from localgrid.setup import slurm, ssh
+from localgrid.setup import slurm, slurm_packages, ssh
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_logins_find_slurm_the_software_and_no_home_of_the_developer(layout: Lay
         assert variables[name].startswith(str(layout.home)), name
 
 
-@pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing_words())
+@pytest.mark.skipif(bool(slurm_packages.missing()), reason=slurm_packages.missing_words())
 def test_sshd_takes_the_configuration(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.make()
