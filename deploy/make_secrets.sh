@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 DIR=deploy/secrets
 mkdir -p "$DIR"
 
-secret() { # NAME, then what is written on standard input
-    [ -s "$DIR/$1" ] || { cat >"$DIR/$1.new" && mv "$DIR/$1.new" "$DIR/$1" && echo "made $DIR/$1"; }
+secret() { # NAME, then its content on standard input; without a newline at the end, which Airflow would take as part of it
+    given=$(cat)
+    [ -s "$DIR/$1" ] || { printf %s "$given" >"$DIR/$1.new" && mv "$DIR/$1.new" "$DIR/$1" && echo "made $DIR/$1"; }
 }
 random() { openssl rand -hex "$1"; }
 fernet() { openssl rand -base64 32 | tr +/ -_; }

@@ -179,7 +179,13 @@ NODES: tuple[Node, ...] = (
     _airflow_service("airflow-dag-processor", "dag_processor"),
     _airflow_service("airflow-triggerer", "triggerer"),
     Service(
-        "s3", command=_s3_command, health=_http("s3", "/moto-api/"), listener="s3", stand_in_for="an S3 store"
+        "s3",
+        command=_s3_command,
+        # Its name is a host's, and no bucket's in front of one.
+        environment=lambda _: {"S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true"},
+        health=_http("s3", "/moto-api/"),
+        listener="s3",
+        stand_in_for="an S3 store",
     ),
     Service(
         "diracx",
