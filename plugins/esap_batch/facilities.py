@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class Facility:
 
     `software` maps a name to the versions that are there; `runtimes` are ways to start a payload in order
     of preference; `storage_rse` is the storage element that takes outputs, near its worker nodes unless
-    `fetches_inputs`: then the runner takes each input from where it lies. A higher `priority` wins.
+    `fetches_inputs`: then the runner takes each input from where it lies. A request may name one of
+    `other_rses` instead. A higher `priority` wins.
     `max_mb_per_s` limits what one job moves; `slurm` has what only SLURM knows of; `fair_share` the weights
     of experiments (1 if not named) when more jobs are asked for than may be there.
     """
@@ -57,11 +58,19 @@ class Facility:
     software: Mapping[str, tuple[str, ...]]
     limits: FacilityLimits
     storage_rse: str
+    other_rses: tuple[str, ...] = ()
     priority: int = 0
     slurm: Mapping[str, Any] = field(default_factory=dict)
     max_mb_per_s: float | None = None
     fetches_inputs: bool = False
     fair_share: Mapping[str, float] = field(default_factory=dict)
+
+    def storing_at(self, rse: str) -> Facility:
+        """Give this place with outputs going to one of its storage elements; auto: its first."""
+        if rse == AUTO:
+            return self
+        others = tuple(r for r in (self.storage_rse, *self.other_rses) if r != rse)
+        return replace(self, storage_rse=rse, other_rses=others)
 
     @property
     def transfer(self) -> dict[str, float]:
@@ -81,8 +90,9 @@ class Requirements:
     """What a batch needs of a facility.
 
     `experiments` are the user's; `software` pairs of name and version; `runtimes` types of which one must be
-    there, none for any; `preferred` a facility's name or auto; `input_rses` bytes of input at each RSE,
-    `input_bytes` all together where a file at two places counts once.
+    there, none for any; `preferred` a facility's name or auto; `storage_rse` where outputs are to go, or
+    auto; `input_rses` bytes of input at each RSE, `input_bytes` all together where a file at two places
+    counts once.
     """
 
     experiments: frozenset[str]
@@ -93,6 +103,7 @@ class Requirements:
     disk_mb: int = 0
     n_jobs: int = 1
     preferred: str | None = AUTO
+    storage_rse: str = AUTO
     input_rses: Mapping[str, int] = field(default_factory=dict)
     input_bytes: int = 0
 
@@ -124,6 +135,7 @@ def _facility(entry: Mapping[str, Any]) -> Facility:
         software={name: tuple(versions) for name, versions in entry["software"].items()},
         limits=FacilityLimits(**entry["limits"]),
         storage_rse=entry["storage_rse"],
+        other_rses=tuple(entry.get("other_rses", ())),
         priority=entry.get("priority", 0),
         slurm=entry.get("slurm", {}),
         max_mb_per_s=entry.get("max_mb_per_s"),

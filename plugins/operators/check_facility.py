@@ -54,7 +54,7 @@ class CheckFacility(BaseOperator):
         if user is None:
             why = "config/facilities_check.yaml names no user of its experiments"
             return self._end([Check(CONNECTION, Outcome.UNKNOWN, why)])
-        site, submitted_at = Site.of(self.facility, user), time.time()
+        site, submitted_at = Site.of({"facility": self.facility}, user), time.time()
         if made := self._begun(site, context):
             return self._end(made)
         settings = facility_health.check_settings()
@@ -88,7 +88,7 @@ class CheckFacility(BaseOperator):
         self, context: Context, event: dict[str, Any], user: str, submitted_at: float
     ) -> dict[str, Any]:
         """Judge the facility by what has become of the job."""
-        site, group = Site.of(self.facility, user), self._group(context)
+        site, group = Site.of({"facility": self.facility}, user), self._group(context)
         made = [Check(CONNECTION, Outcome.PASSED)]
         try:
             made += self._of_job(site, group, event, submitted_at)

@@ -49,7 +49,7 @@ class CleanUp(BaseOperator):
         if chosen is None:
             self.log.info("no facility was chosen, nothing to clean up")
         else:
-            self._clean(context, Site.of(chosen["facility"], owner_of(context), closing=True))
+            self._clean(context, Site.of(chosen, owner_of(context), closing=True))
 
     def _clean(self, context: Context, site: Site) -> None:
         run, dataset = context["dag_run"], context["ti"].xcom_pull(task_ids=self.claim)["dataset"]

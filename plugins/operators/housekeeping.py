@@ -60,7 +60,7 @@ class DeleteLeftovers(BaseOperator):
     def _leftovers(self) -> Iterator[Leftover]:
         claims = dict(self._open_claims())
         facilities = load_facilities(config_dir() / "facilities.yaml")
-        for rse in sorted({f.storage_rse for f in facilities if f.enabled}):
+        for rse in sorted({rse for f in facilities if f.enabled for rse in (f.storage_rse, *f.other_rses)}):
             area = self.lake.pfns(rse, [WORK_AREA])[WORK_AREA]
             for pfn, changed in self.storage.folders(area).items():
                 yield Leftover(pfn, self._owner(pfn), changed)

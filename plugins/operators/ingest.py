@@ -79,7 +79,7 @@ class IngestProduct(BaseOperator):
         from hooks.settings import config_dir
 
         workflow = load_workflow(config_dir(), self.steering["workflow"])
-        site = Site.of(self.steps[-1]["facility"], owner_of(context))
+        site = Site.of(self.steps[-1], owner_of(context))
         manifests = [site.manifest(step) for step in self.steps]
         manifests[-1] = Manifest.joined(manifests[-self.parts :])
         *before, target = self._generations(site, run_key(context), manifests[-1])

@@ -30,8 +30,8 @@ class SelectFacility(BaseOperator):
 
     :param steering: what `ValidateRequest` gives.
     :param requirements: the use case's function from steering and identity to `Requirements`.
-    :returns: `{"facility", "reasons", "rejected": {facility: [reason, ...]}, "runtimes": [type, ...]}`: the
-        runtimes are those that the workflow accepts.
+    :returns: `{"facility", "storage_rse", "reasons", "rejected": {facility: [reason, ...]},
+        "runtimes": [type, ...]}`: the runtimes are those that the workflow accepts.
     """
 
     template_fields = ("steering",)
@@ -51,7 +51,7 @@ class SelectFacility(BaseOperator):
             self.log.info("not %s: %s", name, "; ".join(reasons))
         rejected = {name: list(reasons) for name, reasons in found.rejected.items()}
         return {
-            "facility": best.facility.name,
+            **Site(best.facility.storing_at(needs.storage_rse), identity).where,
             "reasons": list(best.reasons),
             "rejected": rejected,
             "runtimes": list(needs.runtimes),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.campaigns import campaign_of
-from esap_batch.facilities import Facility
+from esap_batch.facilities import AUTO, Facility
 from esap_batch.identity import Identity, load_identities
 from esap_batch.jobs import Batch, InputFile, JobBackend, JobSpec, OutputSpec
 from esap_batch.manifest import Manifest
@@ -61,9 +61,18 @@ class Site:
     closing: bool = False
 
     @classmethod
-    def of(cls, facility: str, user: str | None, *, closing: bool = False) -> Site:
-        """Find a site; `closing` to end what was begun there, even if the user's login has ended."""
-        return cls(facility_named(facility), identity_of(user), closing)
+    def of(cls, where: Mapping[str, Any], user: str | None, *, closing: bool = False) -> Site:
+        """Find a site; `closing` to end what was begun there, even if the user's login has ended.
+
+        :param where: has what `Site.where` gave, as the results of tasks that depend on the place do.
+        """
+        facility = facility_named(where["facility"]).storing_at(where.get("storage_rse", AUTO))
+        return cls(facility, identity_of(user), closing)
+
+    @property
+    def where(self) -> dict[str, str]:
+        """Name facility and storage element, for XCom."""
+        return {"facility": self.facility.name, "storage_rse": self.facility.storage_rse}
 
     @property
     def backend_ref(self) -> BackendRef:

@@ -45,7 +45,7 @@ class StageInputs(BaseOperator):
         self.selection = selection
 
     def execute(self, context: Context) -> dict[str, Any]:
-        site = Site.of(self.facility["facility"], owner_of(context))
+        site = Site.of(self.facility, owner_of(context))
         run = context["dag_run"]
         rse = ANY_DISK if site.facility.fetches_inputs else site.facility.storage_rse
         area = group_name(run.dag_id, run.run_id, self.task_id)
@@ -64,7 +64,7 @@ class StageInputs(BaseOperator):
             "dataset": dataset,
             "rule": rule,
             "rse": rse,
-            "facility": site.facility.name,
+            **site.where,
             "files": len(files),
             "bytes": size,
             "inputs": _keep_located(site, area, files),

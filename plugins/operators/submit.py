@@ -42,7 +42,8 @@ class SubmitJobs(NeedsLogin):
     :param runtimes: types of runtime that this step takes; without it those of the workflow.
     :param network: the payloads may use the network, also in a container.
     :param job_type: accounting class at the back end (DIRAC's JobType).
-    :returns: `{"group", "count", "facility", "task_id", "allowed_failures", "journal": {lfn, pfn, adler32}}`.
+    :returns: `{"group", "count", "facility", "storage_rse", "task_id", "allowed_failures",
+        "journal": {lfn, pfn, adler32}}`.
     """
 
     template_fields = ("steering", "facility", "product", "inputs", "selection", "container")
@@ -76,7 +77,7 @@ class SubmitJobs(NeedsLogin):
 
     @goes_on_after_login
     def begin(self, context: Context) -> dict[str, Any]:
-        site = Site.of(self.facility["facility"], owner_of(context))
+        site = Site.of(self.facility, owner_of(context))
         run = context["dag_run"]
         group = group_name(run.dag_id, run.run_id, self.task_id)
         batch = self._batch(site, group, run_key(context))
@@ -91,7 +92,7 @@ class SubmitJobs(NeedsLogin):
         return {
             "group": group,
             "count": len(batch.jobs),
-            "facility": site.facility.name,
+            **site.where,
             "task_id": self.task_id,
             "allowed_failures": int(share * len(batch.jobs)),
             "journal": journal,

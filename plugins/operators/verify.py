@@ -53,7 +53,7 @@ class VerifyOutputs(BaseOperator):
         self.product = product
 
     def execute(self, context: Context) -> dict[str, Any]:
-        site = Site.of(self.ended["facility"], owner_of(context))
+        site = Site.of(self.ended, owner_of(context))
         steps = [*self.before, {"submission": self.submission, "ended": self.ended}]
         manifest = Manifest.joined([site.manifest(step["ended"]) for step in steps])
         jobs = [job for step in steps for job in site.batch(step["submission"]).jobs]

@@ -85,7 +85,7 @@ class AwaitJobs(NeedsLogin):
         return self._advance(context, limit)
 
     def _advance(self, context: Context, limit: int | None) -> dict[str, Any]:
-        site, group = Site.of(self.submission["facility"], owner_of(context)), self.submission["group"]
+        site, group = Site.of(self.submission, owner_of(context)), self.submission["group"]
         attempts = site.backend.attempts(group)
         batch, kept = site.batch(self.submission), kept_reports(site, group)
         alive, known = sum(not a.state.is_terminal for a in attempts), known_attempts(attempts, kept)
@@ -242,7 +242,7 @@ class AwaitJobs(NeedsLogin):
         self.log.info("%s", words)
         return {
             "group": batch.group,
-            "facility": site.facility.name,
+            **site.where,
             "done": n_done,
             "failed": n_failed,
             "manifest": reference,

@@ -129,11 +129,13 @@ def test_km3net_runs_with_its_defaults_at_its_own_facility(
     users: Callable[[str], Runs], lake: RucioLake
 ) -> None:
     dave = users("dave")
-    run = dave.start(KM3NET, NSHOW=2, n_jobs=1, SEED=REQUEST["SEED"])
+    run = dave.start(KM3NET, NSHOW=2, n_jobs=1, SEED=REQUEST["SEED"], temporary_rse="LAPALMA-DISK")
     assert dave.end(KM3NET, run, within=600) == "success"
     product = dave.api.xcom(KM3NET, run, "ingest_products")
     assert product["dataset"].startswith("/ctao/km3net/corsika/")
     assert dave.api.xcom(KM3NET, run, "select_facility")["facility"] == "km3net-local"
+    assert product["rse"] == "LAPALMA-DISK"
+    assert "LAPALMA-DISK" in dave.api.xcom(KM3NET, run, "submit_showers")["journal"]["pfn"]
     metadata = lake.metadata(product["dataset"])
     assert metadata["request_GEOMETRY"] == "VOLUMEDET"
     assert metadata["esap_owner"] == "dave"

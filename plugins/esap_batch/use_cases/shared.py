@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from esap_batch.facilities import Requirements
+from esap_batch.facilities import AUTO, Requirements
 from esap_batch.identity import Identity
 from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
 from esap_batch.runtimes import PLAIN
@@ -35,6 +35,7 @@ def needed(
         disk_mb=max(s.disk_mb for s in largest),
         n_jobs=n_jobs,
         preferred=steering["request"]["facility"],
+        storage_rse=steering["request"].get("temporary_rse", AUTO),
         input_rses=steering.get("needs", {}).get("input_rses", {}),
     )
 

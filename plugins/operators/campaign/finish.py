@@ -58,7 +58,7 @@ class CleanUpCampaign(BaseOperator):
         if not chosen or not plan:
             self.log.info("nothing was planned, nothing to clean up")
             return
-        work = Work.of(context, steering, chosen["facility"], self.use_case, closing=True)
+        work = Work.of(context, steering, chosen, self.use_case, closing=True)
         if reserved and not end_submission(work.site.storage, work.area):
             self.log.warning("%s was killed in the middle of its work", self.process)
         self._stop(work)

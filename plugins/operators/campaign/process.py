@@ -85,7 +85,7 @@ class ProcessObservations(NeedsLogin):
         return self._go_on(context, work)
 
     def _work(self, context: Context) -> Work:
-        return Work.of(context, self.steering, self.facility["facility"], self.use_case)
+        return Work.of(context, self.steering, self.facility, self.use_case)
 
     def _go_on(self, context: Context, work: Work) -> dict[str, Any]:
         from esap_batch.workflows import load_workflow

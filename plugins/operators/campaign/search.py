@@ -54,7 +54,7 @@ class SearchLake(BaseOperator):
         self.use_case = use_case
 
     def execute(self, context: Context) -> dict[str, Any]:
-        work = Work.of(context, self.steering, self.facility["facility"], self.use_case)
+        work = Work.of(context, self.steering, self.facility, self.use_case)
         observations = self._search(work)
         found = self._standings(context, work, observations)
         places = work.lake.places([f.lfn for o in observations for f in o.files])

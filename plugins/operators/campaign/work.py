@@ -83,13 +83,13 @@ class Work:
         cls,
         context: Context,
         steering: Mapping[str, Any],
-        facility: str,
+        where: Mapping[str, Any],
         use_case: Any,
         *,
         closing: bool = False,
     ) -> Work:
         """Find a run's work; `closing` to end it."""
-        run, site = context["dag_run"], Site.of(facility, owner_of(context), closing=closing)
+        run, site = context["dag_run"], Site.of(where, owner_of(context), closing=closing)
         return cls(site, steering, run.dag_id, run.run_id, use_case)
 
     @property

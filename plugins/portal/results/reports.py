@@ -22,7 +22,7 @@ def report_places(run: Run) -> dict[str, str]:
     storage_of = {f.name: f.storage_rse for f in load_facilities(config_dir() / "facilities.yaml")}
     by_rse: dict[str, dict[str, Submission]] = {}
     for one in run.submissions:
-        if rse := storage_of.get(one.facility):
+        if rse := one.storage_rse or storage_of.get(one.facility):
             by_rse.setdefault(rse, {})[f"{work_lfn(one.group)}/{REPORTS_FILE}"] = one
     found: dict[str, str] = {}
     for rse, steps in by_rse.items():

@@ -39,12 +39,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Submission:
-    """Jobs that a task has submitted: `count` of them, as batch `group`."""
+    """Jobs that a task has submitted: `count` of them, as batch `group`.
+
+    Their files are at `storage_rse`; empty, as in runs before there was a choice: the facility's first.
+    """
 
     task: str
     group: str
     facility: str
     count: int
+    storage_rse: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,13 @@ class Run:
         """The batches of the run, in the order in which they were submitted."""
         order = {t.id: n for n, t in enumerate(self.tasks)}
         found = [
-            Submission(task, str(one["group"]), str(one["facility"]), int(one["count"]))
+            Submission(
+                task,
+                str(one["group"]),
+                str(one["facility"]),
+                int(one["count"]),
+                str(one.get("storage_rse", "")),
+            )
             for task, keys in self.told.items()
             if isinstance(one := keys.get(GIVEN), dict) and {"group", "count", "journal"} <= set(one)
         ]

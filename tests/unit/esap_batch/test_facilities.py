@@ -33,6 +33,13 @@ def facility(name: str, **changes: Any) -> Facility:
     return replace(usual, **changes)
 
 
+def test_a_facility_stores_at_another_of_its_storage_elements() -> None:
+    here = facility("here", other_rses=("THERE-DISK", "MARS"))
+    assert here.storing_at("auto") is here
+    there = here.storing_at("THERE-DISK")
+    assert (there.storage_rse, there.other_rses) == ("THERE-DISK", ("HERE-DISK", "MARS"))
+
+
 def test_the_configured_facilities() -> None:
     known = {f.name: f for f in load_facilities(CONFIG / "facilities.yaml")}
     assert [f.name for f in known.values() if f.enabled] == [

@@ -32,6 +32,11 @@ def names(needs: Requirements, *facilities: Facility, **running: int) -> list[st
         ({}, {"memory_mb": 4000}, "needs 4000 MB of memory a job, gives at most 2000"),
         ({}, {"wall_time_s": 3601}, "needs 3601 s of wall time a job, gives at most 3600"),
         ({}, {"disk_mb": 10_001}, "needs 10001 MB of scratch disk a job, gives at most 10000"),
+        (
+            {"other_rses": ("MARS",)},
+            {"storage_rse": "MOON"},
+            "leaves files at HERE-DISK or MARS, asked for is MOON",
+        ),
         ({}, {"n_jobs": 101}, "needs 101 jobs in a batch, gives at most 100"),
     ],
 )

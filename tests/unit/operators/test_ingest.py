@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from esap_batch.products import Claim
-from hooks.backends import facility_named
 from operators.ingest import IngestProduct
 from sensors.jobs import AwaitJobs
 from tests.unit.conftest import ACCEPTED, DATASET, PRODUCT, RUN, World, steering
@@ -114,11 +113,10 @@ def test_a_file_is_found_by_its_name_and_checksum(world: World, task: IngestProd
 
 
 def test_a_product_made_at_the_first_place_for_copies_gets_one_elsewhere(
-    world: World, task: IngestProduct, monkeypatch: pytest.MonkeyPatch
+    world: World, task: IngestProduct
 ) -> None:
-    from operators import site
-
-    monkeypatch.setattr(site, "facility_named", lambda _name, find=facility_named: find("cscs"))
+    *before, last = task.steps
+    task.steps = [*before, {**last, "facility": "cscs", "storage_rse": "CSCS-DISK"}]
     task.execute(world.context())
     assert [e for e in world.events if e.startswith("add_rule")] == [
         "add_rule CSCS-DISK",

@@ -44,6 +44,11 @@ def test_a_facility_asked_for_by_name_is_taken(world: World) -> None:
     assert run(world, preferred="cscs")["facility"] == "cscs"
 
 
+def test_the_storage_that_is_asked_for_is_taken(world: World) -> None:
+    chosen = run(world, preferred="cscs", storage_rse="LAPALMA-DISK")
+    assert (chosen["facility"], chosen["storage_rse"]) == ("cscs", "LAPALMA-DISK")
+
+
 @pytest.mark.parametrize(
     ("user", "needs", "told"),
     [

@@ -21,14 +21,21 @@ def test_a_run_is_named_across_dags_and_belongs_to_who_triggered_it(world: World
 
 
 def test_the_back_end_is_opened_once_with_the_users_own_identity(world: World) -> None:
-    site = Site.of("lapalma", "carol")
+    site = Site.of({"facility": "lapalma"}, "carol")
     assert site.backend is site.backend
     assert world.opened == [{"type": "dirac", "connection": "dirac_local", "user": "carol", "owner": "carol"}]
 
 
+def test_a_site_is_found_again_by_what_it_says_of_itself(world: World) -> None:
+    site = Site.of({"facility": "lapalma", "storage_rse": "CSCS-DISK", "reasons": []}, "alice")
+    assert site.where == {"facility": "lapalma", "storage_rse": "CSCS-DISK"}
+    assert Site.of(site.where, "alice").facility == site.facility
+    assert Site.of({"facility": "lapalma"}, "alice").where["storage_rse"] == "LAPALMA-DISK"
+
+
 def test_an_unknown_user_has_no_site(world: World) -> None:
     with pytest.raises(IdentityRefused, match="mallory"):
-        Site.of("lapalma", "mallory")
+        Site.of({"facility": "lapalma"}, "mallory")
 
 
 def test_configuration_is_found_by_name(world: World) -> None:

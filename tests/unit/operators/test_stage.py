@@ -73,6 +73,7 @@ def test_all_inputs_are_asked_for_by_one_rule_of_the_runs_own(world: World, call
         "rule": "rule-1",
         "rse": "LAPALMA-DISK",
         "facility": "lapalma",
+        "storage_rse": "LAPALMA-DISK",
         "files": 2,
         "bytes": 15,
     }

@@ -66,6 +66,7 @@ def test_what_follows_gets_a_reference_and_not_the_jobs(world: World) -> None:
         "group": GROUP,
         "count": 2,
         "facility": "lapalma",
+        "storage_rse": "LAPALMA-DISK",
         "task_id": "submit_jobs",
         "allowed_failures": 0,
     }

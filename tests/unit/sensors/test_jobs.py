@@ -61,7 +61,8 @@ def test_a_finished_batch_gives_a_manifest_beside_its_journal(world: World) -> N
     given = task(submission).execute(world.context())
     assert world.ti.pushed["progress"] == {"text": "jobs 2 of 2 done", "done": 2, "of": 2, "failed": 0}
     reference = given.pop("manifest")
-    assert given == {"group": GROUP, "facility": "lapalma", "done": 2, "failed": 0}
+    where = {"facility": "lapalma", "storage_rse": "LAPALMA-DISK"}
+    assert given == {"group": GROUP, **where, "done": 2, "failed": 0}
     manifest = json.loads(world.path(reference["lfn"]).read_text())
     assert [f["lfn"] for f in manifest["files"]] == [f"{DATASET}/out_0.json", f"{DATASET}/out_1.json"]
     assert manifest["activity"]["step"] == "submit_jobs"

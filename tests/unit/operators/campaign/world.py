@@ -440,7 +440,7 @@ def workflow() -> Workflow:
 
 @cache
 def standard_site() -> Site:
-    return Site.of("lapalma", "alice")
+    return Site.of({"facility": "lapalma"}, "alice")
 
 
 def steering(request: Json | None = None, settings: Json | None = None) -> Json:

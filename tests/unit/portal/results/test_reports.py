@@ -32,6 +32,12 @@ def test_reports_lie_in_the_work_area_at_the_facility(lake: Lake) -> None:
     assert lake.asked[0] == "places at LAPALMA-DISK"
 
 
+def test_reports_lie_where_the_run_was_to_leave_its_files(lake: Lake) -> None:
+    moved = {"group": "esap-1", "count": 2, "facility": "lapalma", "storage_rse": "CSCS-DISK", "journal": {}}
+    report_places(finished(submit_jobs=moved))
+    assert lake.asked[0] == "places at CSCS-DISK"
+
+
 def test_without_reports_there_are_none(lake: Lake) -> None:
     assert kept_reports(finished()) == {}
     assert read_reports(report_places(finished())["submit_jobs"]) == []
