@@ -56,6 +56,7 @@ def test_the_results_of_all_checks_cost_one_query(session: Session) -> None:
         ("ill", f"is out of order: clock failed (late), checked at {ILL.when}; no jobs are there"),
         ("new", "not checked; no jobs are there"),
     ],
+    ids=("well", "ill", "new"),  # the words have the time of day in them
 )
 def test_how_a_facility_is_doing_in_a_few_words(session: Session, facility: str, words: str) -> None:
     assert standing().words(facility) == words
