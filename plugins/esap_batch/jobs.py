@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from esap_batch.stages import Moves
+
 GROUP_LENGTH = 32  # DIRAC's JobGroup column
 BATCH_SCHEMA = 1
 RECENT_S = 3600  # what `Load` takes for recent
@@ -188,6 +190,18 @@ class Load:
         return cls(active.get(JobState.QUEUED, 0), active.get(JobState.RUNNING, 0), failed, ended)
 
 
+class JobCounts(Counter[JobState]):
+    """Submissions by state. `stages` say which files those that run move now, by what they are doing."""
+
+    def __init__(
+        self,
+        states: Mapping[JobState, int] | Iterable[JobState] = (),
+        stages: Mapping[str, Moves] | None = None,
+    ) -> None:
+        super().__init__(states)
+        self.stages: dict[str, Moves] = dict(stages or {})
+
+
 class JobBackend(Protocol):
     """A workload management system (DIRAC, SLURM, ...), reached with one identity.
 
@@ -197,8 +211,8 @@ class JobBackend(Protocol):
     def submit(self, batch: Batch, attempts: Mapping[int, int]) -> list[Attempt]:
         """Submit job `index` as attempt `attempts[index]` where it is not there yet; give all of them."""
 
-    def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
-        """Count submissions by state, for many batches in one call."""
+    def counts(self, groups: Sequence[str]) -> dict[str, JobCounts]:
+        """Count submissions by state, and what those that run move now, for many batches in one call."""
 
     def attempts(self, group: str) -> list[Attempt]:
         """List every submission of a batch."""

@@ -22,8 +22,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esap_batch.jobs import RECENT_S, Attempt, Batch, JobState, Limits, Load, job_name, parse_job_name
+from esap_batch.jobs import (
+    RECENT_S,
+    Attempt,
+    Batch,
+    JobCounts,
+    JobState,
+    Limits,
+    Load,
+    job_name,
+    parse_job_name,
+)
 from esap_batch.retries import duplicates
+from esap_batch.stages import Moves, parse_stage
 from hooks.broker import BROKER_CONNECTION, Broker, LoginNeeded, Token, dirac_system
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 from hooks.site_programs import RUNNER, file_name, packed
@@ -323,14 +334,20 @@ class DiracWms:
             found.append(Attempt(str(row["JobID"]), index, attempt, state_of(row["Status"]), detail))
         return found
 
-    def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
+    def counts(self, groups: Sequence[str]) -> dict[str, JobCounts]:
         """Count submissions by state: one call however many batches and jobs."""
         where: Any = [{"parameter": "JobGroup", "operator": "in", "values": list(groups)}]
+        columns = ["JobGroup", "Status", "ApplicationStatus"]
         with self._asking():
-            rows = self._client.jobs.summary(grouping=["JobGroup", "Status"], search=where)
-        counts: dict[str, Counter[JobState]] = {group: Counter() for group in groups}
+            rows = self._client.jobs.summary(grouping=columns, search=where)
+        counts = {group: JobCounts() for group in groups}
         for row in rows:
-            counts[row["JobGroup"]][state_of(row["Status"])] += int(row["count"])
+            count, number = counts[row["JobGroup"]], int(row["count"])
+            count[state_of(row["Status"])] += number
+            told = parse_stage(row["ApplicationStatus"] or "") if row["Status"] == "Running" else None
+            if told:
+                stage, moves = told
+                count.stages[stage] = count.stages.get(stage, Moves()) + moves.times(number)
         return counts
 
     def load(self, site: str) -> Load:

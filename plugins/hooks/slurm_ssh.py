@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from esap_batch.jobs import RECENT_S, Attempt, Batch, JobState, Load
+from esap_batch.jobs import RECENT_S, Attempt, Batch, JobCounts, Load
+from esap_batch.stages import Moves
 from hooks.site_programs import RUNNER
 from hooks.slurm_states import REASONS, counted, state_of
 from hooks.ssh_program import SshProgram, SshSettings
@@ -56,10 +56,15 @@ class SlurmSsh:
         )
         return [_attempt(*row) for row in rows]
 
-    def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
+    def counts(self, groups: Sequence[str]) -> dict[str, JobCounts]:
         """Count submissions by state: one call however many batches and jobs."""
         found = self._ask("counts", groups=list(groups))
-        return {group: counted(words) for group, words in found.items()}
+        return {
+            group: JobCounts(
+                counted(one["states"]), {stage: Moves(*sums) for stage, sums in one["stages"].items()}
+            )
+            for group, one in found.items()
+        }
 
     def attempts(self, group: str) -> list[Attempt]:
         """List every submission of a batch in one call."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from esap_batch.jobs import JobState
+from esap_batch.jobs import JobCounts, JobState
 from hooks.backends import BackendRef, backend_in_trigger
 from hooks.broker import LoginNeeded
 from hooks.errors import BackendUnavailable, RefusedForGood
@@ -100,7 +100,7 @@ class JobsEnded(BaseTrigger):
         self._told = alive
         return given > 0
 
-    async def _poller(self) -> BulkPoller[Counter[JobState]]:
+    async def _poller(self) -> BulkPoller[JobCounts]:
         backend, interval = await backend_in_trigger(self.ref)
         return BulkPoller.shared(
             tuple(sorted(self.ref.items())), backend.counts, interval, "jobs", self.ref["connection"]
@@ -134,20 +134,29 @@ async def cancel_batches(trigger: BaseTrigger, ref: BackendRef, groups: Sequence
                 break
 
 
-def progress(counts: Counter[JobState], total: int, waiting: int = 0) -> str:
+def progress(counts: JobCounts, total: int, waiting: int = 0) -> str:
     """Say how far a batch is, in one line: `jobs 3 of 8 done, 2 running, 3 queued, 1 attempt failed`.
 
+    Of those that run it says which files they move: `2 running (1 fetching inputs: 1.2 of 4.0 GB)`.
     `waiting` jobs are not submitted, for lack of a place at the facility.
     """
     parts = [f"jobs {counts[JobState.DONE]} of {total} done"]
-    parts += [f"{counts[s]} {s.lower()}" for s in (JobState.RUNNING, JobState.QUEUED) if counts[s]]
+    moves = "; ".join(one.words(stage) for stage, one in sorted(counts.stages.items()))
+    running = f"running ({moves})" if moves else "running"
+    active = ((JobState.RUNNING, running), (JobState.QUEUED, "queued"))
+    parts += [f"{counts[state]} {words}" for state, words in active if counts[state]]
     parts += [f"{waiting} waiting for a place at the facility"] if waiting else []
     ended = (JobState.FAILED, JobState.CANCELLED, JobState.LOST)
     parts += [f"{counts[s]} attempt{'s' * (counts[s] > 1)} {s.lower()}" for s in ended if counts[s]]
     return ", ".join(parts)
 
 
-def figures(counts: Counter[JobState], total: int, waiting: int = 0) -> dict[str, Any]:
-    """Say the same for the XCom `progress`: `{"text", "done", "of", "running", "queued", "waiting", ...}`."""
+def figures(counts: JobCounts, total: int, waiting: int = 0) -> dict[str, Any]:
+    """Say the same for the XCom `progress`: `{"text", "done", "of", "running", "queued", "waiting", ...}`.
+
+    `stages` has files and bytes of those that move them.
+    """
     states = {state.lower(): counts[state] for state in JobState}
-    return {"text": progress(counts, total, waiting), "of": total, **states, "waiting": waiting}
+    stages = {stage: asdict(moves) for stage, moves in counts.stages.items()}
+    text = progress(counts, total, waiting)
+    return {"text": text, "of": total, **states, "waiting": waiting, "stages": stages}

@@ -28,5 +28,5 @@ code  reason            meaning
 ====  ================  ==========================================================
 """
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 SCHEMA = 1  # of the description and of the report

@@ -16,6 +16,7 @@ from .reasons import EXIT_CODES, JobError, Json
 from .reports import REPORT, empty_report, keep_space, write_report
 from .rules import LIMIT_RULES
 from .software import job_environment
+from .stages import FETCHING, STAGE, STORING
 from .streams import PACE, checksums_of
 from .transfers import fetch_input, upload_output
 from .transports import DISK_FULL
@@ -31,6 +32,7 @@ class Job:
         self.job: Json = {}
         self.watched = Watched({})
         self.report = empty_report(options.index, options.attempt)
+        STAGE.path = options.stage
 
     def run(self) -> None:
         """Do every step; JobError ends it."""
@@ -75,10 +77,12 @@ class Job:
         if need > self.job["limits"]["disk_mb"]:
             message = "the inputs have {:.0f} MB, the job may take {:g} MB of disk"
             raise JobError("DISK_LIMIT", message.format(need, self.job["limits"]["disk_mb"]))
-        for one in self.job["inputs"]:
-            if not is_unpacked(self.batch["runtime"], one["name"]):
-                fetch_input(one)
-            self.report["inputs"].append({k: one.get(k) for k in ("name", "lfn", "size", "adler32")})
+        with STAGE.told(FETCHING, [one["size"] for one in self.job["inputs"]]):
+            for one in self.job["inputs"]:
+                if not is_unpacked(self.batch["runtime"], one["name"]):
+                    fetch_input(one)
+                STAGE.end_file(one["size"])
+                self.report["inputs"].append({k: one.get(k) for k in ("name", "lfn", "size", "adler32")})
 
     def payload(self) -> None:
         """Run the payload; it must end with exit code 0 and leave every output."""
@@ -125,19 +129,21 @@ class Job:
 
     def upload(self) -> None:
         """Upload every output."""
-        for one in self.job["outputs"]:
-            sums = checksums_of(one["name"])
-            upload_output(one, sums)
-            self.report["outputs"].append(
-                {
-                    "name": one["name"],
-                    "lfn": one.get("lfn", ""),
-                    "pfn": one["pfn"],
-                    "size": sums.size,
-                    "adler32": sums.adler32,
-                    "sha256": sums.sha256,
-                }
-            )
+        with STAGE.told(STORING, [os.path.getsize(one["name"]) for one in self.job["outputs"]]):
+            for one in self.job["outputs"]:
+                sums = checksums_of(one["name"])
+                upload_output(one, sums)
+                STAGE.end_file(sums.size)
+                self.report["outputs"].append(
+                    {
+                        "name": one["name"],
+                        "lfn": one.get("lfn", ""),
+                        "pfn": one["pfn"],
+                        "size": sums.size,
+                        "adler32": sums.adler32,
+                        "sha256": sums.sha256,
+                    }
+                )
 
     def finish(self, reason: str, message: str) -> int:
         """Write the report; give the exit code."""

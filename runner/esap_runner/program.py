@@ -10,6 +10,7 @@ from .job import Job
 from .limits import GRACE_S
 from .processes import PR_SET_CHILD_SUBREAPER, PRCTL, end_all
 from .reasons import JobError
+from .reports import STAGE_FILE
 from .transports import DISK_FULL
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -38,6 +39,7 @@ def parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser.add_argument("--batch", default="batch.json")
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--attempt", type=int, default=1)
+    parser.add_argument("--stage", default=STAGE_FILE, help="file that says which files are moved now")
     return parser.parse_args(arguments)
 
 
@@ -64,7 +66,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     try:
         options = parse(arguments)
     except JobError as error:
-        nothing = argparse.Namespace(batch="batch.json", index=None, attempt=None)
+        nothing = argparse.Namespace(batch="batch.json", index=None, attempt=None, stage="")
         return Job(nothing).finish(error.reason, str(error))
     job = Job(options)
     reason, message = "TERMINATED", "the site ended the job"

@@ -12,7 +12,8 @@ from .reasons import EXIT_CODES, Json
 
 REPORT = "job-report.json"
 SPACE = REPORT + ".space"
-RESERVED = frozenset((REPORT, SPACE, PAYLOAD_LOG, "batch.json", "esap_runner.pyz"))
+STAGE_FILE = "job-stage.txt"
+RESERVED = frozenset((REPORT, SPACE, STAGE_FILE, PAYLOAD_LOG, "batch.json", "esap_runner.pyz"))
 REPORT_SPACE = 1 << 18  # kept free for the report on a disk that fills up
 
 

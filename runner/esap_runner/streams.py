@@ -68,15 +68,17 @@ PACE = Pace()  # of this job's transfers, set from the batch
 
 
 class Paced:
-    """A file that is read at the pace of transfers."""
+    """A file that is read at the pace of transfers; `moved` is told of every block."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, moved: Optional[Callable[[int], None]] = None) -> None:
+        self._stream, self._moved = stream, moved
 
     def read(self, size: int = -1) -> bytes:
         """Read at most so many bytes."""
         block: bytes = self._stream.read(PACE.block if size < 0 else min(size, PACE.block))
         PACE.take(len(block))
+        if self._moved is not None:
+            self._moved(len(block))
         return block
 
 

@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 from .logs import say
 from .reasons import JobError, Json
+from .stages import STAGE
 from .streams import Checksums
 from .transports import DISK_FULL, TransferError, transport_of
 
@@ -31,6 +32,7 @@ def fetch_input(one: Json) -> None:
     """Fetch an input and compare it with what it must be; JobError when it is not there or differs."""
 
     def fetch() -> None:
+        STAGE.begin_file()
         sums = transport_of(one["pfn"]).fetch(one["pfn"], one["name"])
         if not sums.equal(one["size"], one["adler32"]):
             if sums.size >= one["size"]:
@@ -58,6 +60,7 @@ def upload_output(one: Json, sums: Checksums) -> None:
     """Upload an output, or adopt an equal file that lies there already; JobError when neither works."""
 
     def upload() -> str:
+        STAGE.begin_file()
         transport = transport_of(one["pfn"])
         standing = transport.standing(one["pfn"])
         if standing is not None and standing.equal(sums.size, sums.adler32):

@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from typing import Any, Dict, Iterator, Optional
 
+from .stages import STAGE
 from .streams import Checksums, Paced, checksums_of, copy_stream
 
 HTTP_TIMEOUT_S = 60.0
@@ -52,7 +53,7 @@ class FileTransport:
         """Copy a file here."""
         try:
             with open(self.path(url), "rb") as source, open(target, "wb") as stream:
-                return copy_stream(Paced(source), stream)
+                return copy_stream(Paced(source, STAGE.moved), stream)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise
@@ -73,7 +74,7 @@ class FileTransport:
         part = os.path.join(folder, f".{name}~{socket.gethostname()}-{os.getpid()}.part")
         try:
             with open(source, "rb") as stream, open(part, "wb") as target:
-                written = copy_stream(Paced(stream), target)
+                written = copy_stream(Paced(stream, STAGE.moved), target)
                 target.flush()
                 os.fsync(target.fileno())
             if not written.equal(sums.size, sums.adler32):
@@ -124,7 +125,8 @@ class HttpTransport:
                 go_on = start > 0 and response.status == PARTIAL_CONTENT
                 sums = checksums_of(target) if go_on else Checksums()
                 with open(target, "ab" if go_on else "wb") as stream:
-                    return copy_stream(Paced(response), stream, sums)
+                    STAGE.begin_file(sums.size)
+                    return copy_stream(Paced(response, STAGE.moved), stream, sums)
         except TransferError as error:
             if error.status == NO_SUCH_RANGE:
                 os.unlink(target)
@@ -142,7 +144,7 @@ class HttpTransport:
 
     def store(self, source: str, url: str, sums: Checksums) -> None:
         """Upload a file with one PUT, which a server makes visible when it is complete."""
-        with open(source, "rb") as stream, self.request(url, "PUT", Paced(stream), sums.size):
+        with open(source, "rb") as stream, self.request(url, "PUT", Paced(stream, STAGE.moved), sums.size):
             pass
 
 

@@ -20,5 +20,6 @@ lock                   held while jobs are submitted or cancelled
 0003.void              an order that never got through; its number is not used again
 states.json            the last states, so that nobody is asked again for what has ended
 jobs/00012-01/         report and logs of job 12, attempt 1
+stages/00012-01        which files that job moves just now
 =====================  =====================================================================================
 """

@@ -11,6 +11,7 @@ from .folders import (
     FULL,
     LOGS,
     REPORT,
+    STAGES,
     Area,
     Json,
     list_folder,
@@ -20,6 +21,7 @@ from .folders import (
     tail,
 )
 from .orders import chunks, known_orders, order_name, place_order, settle
+from .stages import stages_of
 from .states import ENDED, states_of
 
 KEPT_S = 90 * 86400.0  # folders of batches that have been cleaned up are forgotten after that time
@@ -33,19 +35,20 @@ def areas_of(question: Json) -> List[Area]:
 
 
 def answer_counts(question: Json) -> Json:
-    """Count the jobs of batches by state: `{group: {state: count}}`."""
+    """Count the jobs of batches by state: `{group: {"states": {state: count}, "stages": see stages_of}}`."""
     areas = areas_of(question)
     orders, coming = {}, {}
     for area in areas:
         orders[area.group], coming[area.group] = known_orders(area) if area.exists else ([], [])
     states = states_of([a for a in areas if a.exists], orders)
-    counts: Dict[str, Dict[str, int]] = {}
+    counts: Json = {}
     for area in areas:
-        count = counts[area.group] = {}
-        for state, _ in states.get(area.group, {}).values():
-            count[state] = count.get(state, 0) + 1
+        known = states.get(area.group, {})
+        count = Counter(state for state, _ in known.values())
         for order in coming[area.group]:
-            count["PENDING"] = count.get("PENDING", 0) + len(order.jobs)
+            count["PENDING"] += len(order.jobs)
+        stages = stages_of(area, orders[area.group], known)
+        counts[area.group] = {"states": dict(count), "stages": stages}
     return counts
 
 
@@ -145,6 +148,7 @@ def answer_clean_up(question: Json) -> int:
         order.strip()
     gone = [area.path("jobs", name) for name in list_folder(area.path("jobs"))]
     gone += [area.path(name) for name in list_folder(area.folder) if name.startswith("slurm-")]
+    gone += [area.path(STAGES)] if os.path.isdir(area.path(STAGES)) else []
     for path in gone:
         shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
     forget_old(area.owner_folder)

@@ -14,6 +14,7 @@ from .commands import SiteError
 
 LOCK_TIMEOUT_S = 120.0
 REPORT, LOGS = "job-report.json", ("payload.log",)
+STAGES = "stages"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Json = Dict[str, Any]
@@ -65,9 +66,19 @@ def owner_folder(work_area: str, owner: str) -> str:
     return os.path.join(os.path.abspath(os.path.expanduser(work_area)), owner)
 
 
+def job_name(index: int, attempt: int) -> str:
+    """Name a job within its batch."""
+    return f"{index:05d}-{attempt:02d}"
+
+
 def out_folder(area: str, index: int, attempt: int) -> str:
     """Name the folder of a job's report and logs, in its batch's."""
-    return os.path.join(area, "jobs", f"{index:05d}-{attempt:02d}")
+    return os.path.join(area, "jobs", job_name(index, attempt))
+
+
+def stage_file(area: str, index: int, attempt: int) -> str:
+    """Name the file in which a job's runner says which files it moves; it is there only while it does."""
+    return os.path.join(area, STAGES, job_name(index, attempt))
 
 
 class Order:

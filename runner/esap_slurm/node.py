@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 
-from .folders import FULL, LOGS, REPORT, Json, out_folder, read_json, write_json
+from .folders import FULL, LOGS, REPORT, Json, out_folder, read_json, stage_file, write_json
 
 DISK_LIMIT = 34  # as in the runner's table
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -55,9 +55,11 @@ def run_in(scratch: str, order: Json, batch: Json, index: int, attempt: int, out
     """Run the runner, hand it what signals come, and bring back what it leaves."""
     jobs = [job for job in batch["jobs"] if job["index"] == index]
     write_json(os.path.join(scratch, "batch.json"), dict(batch, jobs=jobs))
+    stage = stage_file(os.path.dirname(os.path.dirname(out)), index, attempt)
+    os.makedirs(os.path.dirname(stage), exist_ok=True)
     runner = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "esap_runner.pyz")
     line = [sys.executable, runner, "--batch", "batch.json"]
-    line += ["--index", str(index), "--attempt", str(attempt)]
+    line += ["--index", str(index), "--attempt", str(attempt), "--stage", stage]
     environment = dict(os.environ, ESAP_SITE=order["site"])
     with open(os.path.join(out, "std.out"), "wb") as said, open(os.path.join(out, "std.err"), "wb") as errors:
         runs = subprocess.Popen(line, cwd=scratch, stdout=said, stderr=errors, env=environment)

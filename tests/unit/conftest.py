@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -16,7 +15,7 @@ import pytest
 
 from esap_batch.facilities import Facility
 from esap_batch.health import Health
-from esap_batch.jobs import Attempt, Batch, JobSpec, JobState, Load, OutputSpec
+from esap_batch.jobs import Attempt, Batch, JobCounts, JobSpec, JobState, Load, OutputSpec
 from esap_batch.products import Claim, ProductFile, generation_of
 from hooks import facility_health
 from hooks.backends import facility_named
@@ -63,8 +62,8 @@ class FakeBackend:
                 there.append(Attempt(f"{index}-{attempt}", index, attempt, JobState.QUEUED))
         return list(there)
 
-    def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
-        return {g: Counter(a.state for a in self.known.get(g, [])) for g in groups}
+    def counts(self, groups: Sequence[str]) -> dict[str, JobCounts]:
+        return {g: JobCounts(a.state for a in self.known.get(g, [])) for g in groups}
 
     def attempts(self, group: str) -> list[Attempt]:
         return list(self.known.get(group, []))
@@ -235,7 +234,7 @@ class World:
         return self.backend
 
     def site(self) -> Site:
-        return Site.of("lapalma", "alice")
+        return Site.of({"facility": "lapalma"}, "alice")
 
     def context(self, user: str | None = "alice", conf: Any = None, **more: Any) -> Any:
         run = SimpleNamespace(

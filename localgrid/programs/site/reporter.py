@@ -19,15 +19,15 @@ AT_MOST = 200  # jobs in one call
 
 @dataclass(frozen=True)
 class Step:
-    """One status that a job takes."""
+    """One status that a job takes; what is empty stays as it was."""
 
-    status: str
-    minor: str
+    status: str = ""
+    minor: str = ""
     application: str = ""
 
     def body(self) -> dict[str, str]:
-        body = {"Status": self.status, "MinorStatus": self.minor, "Source": "JobWrapper"}
-        return body | ({"ApplicationStatus": self.application} if self.application else {})
+        told = {"Status": self.status, "MinorStatus": self.minor, "ApplicationStatus": self.application}
+        return {"Source": "JobWrapper", **{name: word for name, word in told.items() if word}}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Reporter:
         except RefusedError as error:
             if len(reports) == 1:
                 LOG.error("job %s: report refused: %s", reports[0].job_id, error)
-                reports[0].answer.set_exception(error)
+                if not reports[0].answer.cancelled():
+                    reports[0].answer.set_exception(error)
                 return
             for report in reports:  # one missing job makes DiracX refuse all
                 await self._send([report])

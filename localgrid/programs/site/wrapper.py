@@ -32,6 +32,7 @@ SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 FINAL = {"Done", "Failed", "Killed", "Deleted"}
 DEFAULT_LIMIT_S = 86_400
 CACHED_SANDBOXES = 50
+STAGE, STAGE_LENGTH, STAGE_S = "job-stage.txt", 200, 2.0  # where a payload says which files it moves
 
 
 @dataclass(frozen=True)
@@ -229,8 +230,10 @@ class Wrapper:
     ) -> bool:
         """Wait for the end, the kill or the limit; the whole process group is gone afterwards."""
         end, killed = asyncio.create_task(process.wait()), asyncio.create_task(kill.wait())
+        telling = asyncio.create_task(self._tell_stage(record.job_id))
         done, _ = await asyncio.wait({end, killed}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         killed.cancel()
+        telling.cancel()
         if not done:
             record.minor_status = "Watchdog identified this job as stalled: CPUTime exceeded"
         try:
@@ -239,6 +242,24 @@ class Wrapper:
             LOG.debug("job %s: nothing left of its process group", record.job_id)
         await end
         return kill.is_set() and killed in done
+
+    async def _tell_stage(self, job_id: int) -> None:
+        """Report which files the payload's process moves, as it says so in its directory, until cancelled."""
+        path, told = self.records.workdir(job_id) / STAGE, ""
+        while True:
+            await asyncio.sleep(STAGE_S)
+            try:
+                stage = path.read_text(errors="replace")[:STAGE_LENGTH]
+            except FileNotFoundError:
+                stage = ""
+            if stage == told:
+                continue
+            try:
+                await self.reporter.report(job_id, Step(application=stage or "moves no files"))
+            except RefusedError as error:
+                LOG.warning("job %s: its stage is refused: %s", job_id, error)
+                return
+            told = stage
 
     async def _upload(self, record: Record, files: list[Path]) -> None:
         if not files:

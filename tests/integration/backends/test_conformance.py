@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from esap_batch.jobs import JobBackend, JobState, Limits
+from esap_batch.jobs import InputFile, JobBackend, JobSpec, JobState, Limits
+from esap_batch.stages import Moves
 from hooks.errors import BackendRefused, BackendUnavailable
 from tests.integration.backends.places import Place, a_batch, firsts, new_group, writes
 
@@ -118,6 +120,28 @@ def test_cancel_kills_what_runs_and_what_waits(place: Place, backend: JobBackend
     assert backend.cancel(batch.group) == 8
     wait_for(lambda: backend.counts([batch.group])[batch.group] == {JobState.CANCELLED: 8})
     assert backend.cancel(batch.group) == 0
+    backend.clean_up(batch.group)
+
+
+def test_a_running_job_says_which_files_it_moves(
+    place: Place, backend: JobBackend, wait_for: WaitFor, tmp_path: Path
+) -> None:
+    content = b"a" * 3_000_000
+    (tmp_path / "in.bin").write_bytes(content)
+    adler32 = f"{zlib.adler32(content):08x}"
+    given = InputFile("in.bin", "/test/in.bin", len(content), adler32, f"file://{tmp_path}/in.bin")
+    job = JobSpec(0, ("true",), inputs=(given,), limits=Limits(600, 200))
+    batch = a_batch(place, 0, jobs=(job,), transfer={"max_mb_per_s": 0.1})  # for half a minute
+    backend.submit(batch, firsts(batch))
+
+    def moves() -> Moves:
+        return backend.counts([batch.group])[batch.group].stages.get("fetching inputs", Moves())
+
+    wait_for(lambda: moves() == Moves(1, 0, 1, 0, len(content)))
+    wait_for(lambda: 0 < moves().bytes < len(content))
+    backend.cancel(batch.group)
+    wait_for(lambda: backend.counts([batch.group])[batch.group] == {JobState.CANCELLED: 1})
+    assert moves() == Moves()
     backend.clean_up(batch.group)
 
 

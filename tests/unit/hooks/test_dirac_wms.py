@@ -4,12 +4,14 @@ import gc
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import Connection
 
 from esap_batch.jobs import Batch, JobState, Limits
+from esap_batch.stages import Moves
 from hooks import dirac_wms
 from hooks.broker import LoginNeeded, Token
 from hooks.dirac_wms import STATES, DiracSettings, DiracWms, Purse, jdl, state_of
@@ -161,3 +163,27 @@ def test_a_purse_holds_one_token_and_leaves_no_file_behind() -> None:
 )
 def test_an_answer_of_http_says_whether_another_try_helps(status: int, kind: type) -> None:
     assert dirac_wms._kind_of(status) is kind
+
+
+def test_counts_say_which_files_running_jobs_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    fetching = "fetching inputs: 0 of 2 files, 10 of 40 bytes"
+    rows = [("Running", fetching, 3), ("Running", "fetching inputs: 1 of 2 files, 20 of 40 bytes", 1),
+            ("Running", "Unknown", 2), ("Killed", fetching, 1), ("Waiting", None, 4)]  # fmt: skip
+
+    def summary(**question: Any) -> list[dict[str, Any]]:
+        asked.append(question)
+        return [
+            {"JobGroup": "g", "Status": s, "ApplicationStatus": application, "count": n}
+            for s, application, n in rows
+        ]
+
+    client = SimpleNamespace(jobs=SimpleNamespace(summary=summary))
+    monkeypatch.setattr(DiracWms, "_client", client)
+    counts = DiracWms(DiracSettings("http://dirac", tmp_path / "alice.json"), tmp_path).counts(["g", "h"])
+    assert counts == {
+        "g": {JobState.RUNNING: 6, JobState.CANCELLED: 1, JobState.QUEUED: 4},
+        "h": {},
+    }
+    assert counts["g"].stages == {"fetching inputs": Moves(4, 1, 8, 50, 160)}
+    assert len(asked) == 1

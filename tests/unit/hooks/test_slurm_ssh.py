@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from esap_batch.jobs import Attempt, Batch, JobSpec, JobState, Load
+from esap_batch.stages import Moves
 from hooks.slurm_ssh import OVERHEAD, SlurmSsh
 from hooks.ssh_program import SshSettings
 
@@ -63,7 +64,13 @@ def test_states_come_with_what_slurm_knows_of_the_reason(slurm: Any) -> None:
 
 
 def test_counts_are_of_our_states(slurm: Any) -> None:
-    assert slurm({"a": {"COMPLETED": 2}, "b": {}}).counts(["a", "b"]) == {"a": {JobState.DONE: 2}, "b": {}}
+    told = {"a": {"states": {"COMPLETED": 2}, "stages": {}}, "b": {"states": {}, "stages": {}}}
+    assert slurm(told).counts(["a", "b"]) == {"a": {JobState.DONE: 2}, "b": {}}
+
+
+def test_counts_say_which_files_jobs_move(slurm: Any) -> None:
+    told = {"a": {"states": {"RUNNING": 3}, "stages": {"fetching inputs": [2, 1, 4, 100, 900]}}}
+    assert slurm(told).counts(["a"])["a"].stages == {"fetching inputs": Moves(2, 1, 4, 100, 900)}
 
 
 def test_reports_are_asked_for_of_ended_jobs_only(slurm: Any, asked: list[dict[str, Any]]) -> None:

@@ -112,14 +112,16 @@ class Node:
             "jobs": [{"index": 2}, job],
         }
 
-    def start(self, job: Json | None, *, attempt: int = 1, document: Any = None) -> subprocess.Popen[str]:
+    def start(
+        self, job: Json | None, *, attempt: int = 1, document: Any = None, more: list[str] | None = None
+    ) -> subprocess.Popen[str]:
         """Start the runner for a job, or for a whole document."""
         self.directory.mkdir(exist_ok=True)
         content = document if document is not None else self.document(job or {})
         text = content if isinstance(content, str) else json.dumps(content)
         (self.directory / "batch.json").write_text(text)
         arguments = ["--batch", "batch.json", "--index", "3", "--attempt", str(attempt)]
-        return self.start_with(arguments)
+        return self.start_with([*arguments, *(more or ())])
 
     def start_with(self, arguments: list[str]) -> subprocess.Popen[str]:
         self.directory.mkdir(exist_ok=True)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from airflow.sdk import Connection
 from airflow.sdk.bases.hook import BaseHook
 
-from esap_batch.jobs import JobState
+from esap_batch.jobs import JobCounts, JobState
 from esap_batch.progress import SUSPENDED
 from hooks.backends import BackendRef
 from hooks.broker import LoginNeeded
@@ -41,9 +40,9 @@ class Systems:
     def __init__(self, jobs: Sequence[Any] = (), recalls: Sequence[Any] = ()) -> None:
         self.jobs, self.recalls = list(jobs), list(recalls)
 
-    def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
+    def counts(self, groups: Sequence[str]) -> dict[str, JobCounts]:
         running = _next(self.jobs)
-        return {group: Counter({JobState.RUNNING: running}) for group in groups}
+        return {group: JobCounts({JobState.RUNNING: running}) for group in groups}
 
     def recall_states(self, tags: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(tags, _next(self.recalls))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 
-from esap_batch.jobs import JobState
+from esap_batch.jobs import JobCounts, JobState
 from esap_batch.progress import SUSPENDED, UNKNOWN
+from esap_batch.stages import Moves
 from hooks.backends import BackendRef
 from hooks.broker import LoginNeeded
 from hooks.errors import BackendUnavailable, RefusedForGood
@@ -27,14 +27,14 @@ NEEDED = LoginNeeded("dirac:dirac_local", "alice", "it was revoked", "http://por
 class Backend:
     """Gives one answer after another, the last one for ever."""
 
-    def __init__(self, answers: Iterable[Counter[JobState] | Exception] = ()) -> None:
+    def __init__(self, answers: Iterable[JobCounts | Exception] = ()) -> None:
         self.answers = list(answers)
         self.asked: list[list[str]] = []
         self.cancelled: list[str] = []
         self.broken_cancels = 0
         self.broken: Exception = ConnectionError("down")
 
-    def counts(self, groups: Sequence[str]) -> dict[str, Counter[JobState]]:
+    def counts(self, groups: Sequence[str]) -> dict[str, JobCounts]:
         self.asked.append(list(groups))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
@@ -60,8 +60,8 @@ def serve(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> list[Any]:
     return opened
 
 
-def counted(**states: int) -> Counter[JobState]:
-    return Counter({JobState[name.upper()]: n for name, n in states.items()})
+def counted(**states: int) -> JobCounts:
+    return JobCounts({JobState[name.upper()]: n for name, n in states.items()})
 
 
 def events(trigger: JobsEnded) -> list[TriggerEvent]:
@@ -97,7 +97,7 @@ def test_jobs_that_ended_in_any_way_are_not_waited_for(monkeypatch: pytest.Monke
 
 
 def test_a_batch_that_the_back_end_does_not_know_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    serve(monkeypatch, Backend([Counter()]))
+    serve(monkeypatch, Backend([JobCounts()]))
     assert events(trigger()) == [TriggerEvent({"status": "ended"})]
 
 
@@ -208,7 +208,22 @@ def test_progress_is_one_line_of_what_there_is() -> None:
     assert (
         progress(counts, 10) == "jobs 3 of 10 done, 2 running, 3 queued, 1 attempt cancelled, 2 attempts lost"
     )
-    assert progress(Counter(), 8) == "jobs 0 of 8 done"
+    assert progress(JobCounts(), 8) == "jobs 0 of 8 done"
+
+
+def test_progress_says_which_files_running_jobs_move() -> None:
+    counts = counted(done=3, running=2, queued=3)
+    counts.stages = {"fetching inputs": Moves(1, 1, 3, 1_200_000_000, 4_000_000_000)}
+    assert progress(counts, 8) == ("jobs 3 of 8 done, 2 running (1 fetching inputs: 1.2 of 4.0 GB), 3 queued")
+    counts.stages["storing outputs"] = Moves(1, 0, 2, 0, 40)
+    assert "(1 fetching inputs: 1.2 of 4.0 GB; 1 storing outputs: 0 of 40 B)" in progress(counts, 8)
+    assert figures(counts, 8)["stages"]["storing outputs"] == {
+        "jobs": 1,
+        "files": 0,
+        "of_files": 2,
+        "bytes": 0,
+        "of_bytes": 40,
+    }
 
 
 def test_figures_say_the_same_in_numbers() -> None:
@@ -222,6 +237,7 @@ def test_figures_say_the_same_in_numbers() -> None:
         "failed": 1,
         "cancelled": 0,
         "lost": 0,
+        "stages": {},
     }
 
 

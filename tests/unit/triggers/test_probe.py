@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from typing import Any
 
 import pytest
 
-from esap_batch.jobs import JobState
+from esap_batch.jobs import JobCounts, JobState
 from hooks.backends import BackendRef
 from tests.unit.triggers.test_jobs import REF, Backend
 from triggers import jobs as module
@@ -28,12 +27,12 @@ def fired(monkeypatch: pytest.MonkeyPatch, backend: Backend, until: float) -> di
 
 
 def test_it_fires_when_the_job_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = Backend([Counter({JobState.QUEUED: 1}), Counter({JobState.DONE: 1})])
+    backend = Backend([JobCounts({JobState.QUEUED: 1}), JobCounts({JobState.DONE: 1})])
     assert fired(monkeypatch, backend, time.time() + 60) == {"status": "ended"}
 
 
 def test_it_fires_when_it_is_time_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = Backend([Counter({JobState.QUEUED: 1})])
+    backend = Backend([JobCounts({JobState.QUEUED: 1})])
     assert fired(monkeypatch, backend, time.time() + 0.1)["status"] == "waits"
     assert fired(monkeypatch, backend, time.time() - 5)["status"] == "waits"
 

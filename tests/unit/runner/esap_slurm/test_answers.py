@@ -44,7 +44,10 @@ def names(*parts: str) -> list[str]:
 
 def test_jobs_are_counted_by_slurms_words(ended: None, ask: Any) -> None:
     assert ask("counts", groups=["esap-abc", "esap-none"]) == {
-        "answer": {"esap-abc": {"COMPLETED": 1, "FAILED": 1}, "esap-none": {}}
+        "answer": {
+            "esap-abc": {"states": {"COMPLETED": 1, "FAILED": 1}, "stages": {}},
+            "esap-none": {"states": {}, "stages": {}},
+        }
     }
 
 

@@ -68,7 +68,10 @@ def test_a_task_runs_its_own_job_and_leaves_report_and_logs(program: Path, area:
     out = Path(area.out(8, 2))
     report = json.loads((out / "job-report.json").read_text())
     assert [job["index"] for job in report["batch"]["jobs"]] == [8]
-    assert report["arguments"] == ["--batch", "batch.json", "--index", "8", "--attempt", "2"]
+    *arguments, stage = report["arguments"]
+    assert arguments == ["--batch", "batch.json", "--index", "8", "--attempt", "2", "--stage"]
+    assert stage == area.path("stages", "00008-02")
+    assert Path(stage).parent.is_dir()
     assert (out / "payload.log").read_text() == "log of main"
     assert sorted(p.name for p in out.iterdir()) == ["job-report.json", "payload.log", "std.err", "std.out"]
 
