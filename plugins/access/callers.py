@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,14 +30,17 @@ class Caller:
     """The caller of one request; `changes` when the request may change something.
 
     `reach` says whose runs the request may read or change; nobody's before `access.rows` has found out.
+    `token` is what the user was known by. A request that the portal itself makes for another one is nested.
     """
 
     changes: bool = False
     user: EsapUser | None = None
     reach: Reach | None = None
+    token: str = field(default="", repr=False)
+    is_nested: bool = False
 
-    def become(self, user: EsapUser) -> None:
-        self.user, self.reach = user, None
+    def become(self, user: EsapUser, token: str = "") -> None:
+        self.user, self.reach, self.token = user, None, token
 
 
 _current: ContextVar[Caller | None] = ContextVar("esap_caller", default=None)

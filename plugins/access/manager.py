@@ -54,10 +54,13 @@ class EsapAuthManager(BaseAuthManager[EsapUser]):
 
     async def get_user_from_token(self, token: str) -> EsapUser:
         """Verify an issuer's access token, or Airflow's own of a session; HTTPException 401, 403 or 503."""
+        who = caller()
+        if who and who.user and who.token == token:  # once for a request is enough
+            return who.user
         issuer = issuer_of(token)
         user = await self._of_issuer(issuer, token) if issuer else await self._of_session(token)
-        if who := caller():
-            who.become(user)
+        if who:
+            who.become(user, token)
         return user
 
     async def _of_issuer(self, issuer: Issuer, token: str) -> EsapUser:
@@ -134,9 +137,11 @@ class EsapAuthManager(BaseAuthManager[EsapUser]):
         """Give what stands before Airflow's own reading of the session: the last one is the outermost."""
         from access.middleware import CallerMiddleware, SameOriginMiddleware
         from access.observer import Observer
+        from access.quotas import guard_runs
         from access.rows import guard_rows
 
         guard_rows()
+        guard_runs()
         return [(CallerMiddleware, {}), (SameOriginMiddleware, {}), (Observer, {})]
 
     # What they may do.

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
-from access.callers import Caller, serving
+from access.callers import Caller, caller, serving
 from access.refusals import CHALLENGE
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class CallerMiddleware:
         if scope["type"] != "http" or MARK in scope or is_of_tasks(get_route_path(scope)):
             await self.app(scope, receive, send)
             return
-        scope[MARK] = who = Caller(changes=not reads_only(scope["method"], get_route_path(scope)))
+        changes = not reads_only(scope["method"], get_route_path(scope))
+        scope[MARK] = who = Caller(changes=changes, is_nested=caller() is not None)
 
         async def challenging(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == UNAUTHORIZED:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from esap_batch.campaigns import FOLDER, Campaign, load_campaigns
 from esap_batch.identity import Identities, load_identities
+from esap_batch.limits import FILE, Limits, load_limits
 from hooks.settings import config_dir
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ def _campaign_files() -> list[Path]:
 identities: Callable[[], Identities] = _Kept(
     lambda: load_identities(_identity_file()), lambda: [_identity_file()]
 )
+limits: Callable[[], Limits] = _Kept(lambda: load_limits(config_dir()), lambda: [config_dir() / FILE])
 _campaigns: Callable[[], list[Campaign]] = _Kept(lambda: load_campaigns(config_dir()), _campaign_files)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from portal.core.refusals import BadRequest, Conflict, Forbidden, NotFound, Refusal, Unavailable
+from portal.core.refusals import BadRequest, Conflict, Forbidden, NotFound, Refusal, TooMany, Unavailable
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -49,6 +49,8 @@ class AirflowApi:
             return answer
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable(f"Airflow answers {answer.status_code}: try again")
+        if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            raise TooMany(_detail(answer), answer.headers["retry-after"])
         raise _REFUSALS.get(answer.status_code, BadRequest)(_detail(answer))
 
     async def get(self, path: str, **params: Any) -> Any:

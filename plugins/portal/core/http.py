@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi.exceptions import RequestValidationError
+from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match
 
+from access.middleware import is_of_tasks
 from esap_batch.errors import shown
+from esap_batch.metrics import LIMITED
 from hooks.errors import BackendRefused, BackendUnavailable
+from hooks.metrics import count
 from portal.core.refusals import BadRequest, Refusal, TooLarge, Unavailable
 
 if TYPE_CHECKING:
@@ -49,6 +53,7 @@ WHY = {
     409: "Not in this phase",
     413: "The body is too large",
     415: "The body is of a type that is not read here",
+    429: "A limit of the caller's is used up: which, and in Retry-After for how long (s)",
     503: "Airflow, the data lake or the identity provider does not answer",
 }
 
@@ -63,7 +68,10 @@ def harden(app: FastAPI, render: Render, max_body: int = MAX_BODY) -> FastAPI:
     """Give an app its limits and its answers to errors; nothing that a caller sends ends in a 500."""
 
     async def refused(request: Request, error: Exception) -> Response:
-        return render(request, _refusal(error))
+        refusal = _refusal(error)
+        answer = render(request, refusal)
+        answer.headers.update(refusal.headers)
+        return answer
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -153,11 +161,17 @@ class Limits:
             await self.render(request, self._too_large())(scope, receive, send)
 
     def _refusal(self, request: Request) -> Refusal | None:
+        return self._length_refusal(request) or self._text_refusal(request)
+
+    def _length_refusal(self, request: Request) -> Refusal | None:
         length = request.headers.get("content-length", "0")
         if not length.isdigit():
             return BadRequest(f"Content-Length = {length[:50]!r}: allowed is a number of bytes")
         if int(length) > self.max_body:
             return self._too_large()
+        return None
+
+    def _text_refusal(self, request: Request) -> Refusal | None:
         raw = request.scope.get("raw_path") or b""
         for part, name in ((raw, "path"), (request.scope["query_string"], "query")):
             text = unquote_to_bytes(part.replace(b"+", b" "))
@@ -168,6 +182,7 @@ class Limits:
         return None
 
     def _too_large(self) -> Refusal:
+        count(LIMITED, limit="body")
         return TooLarge(f"body of the request: allowed are at most {self.max_body} bytes")
 
 
@@ -182,6 +197,25 @@ def _is_no_text(text: bytes) -> bool:
     except UnicodeDecodeError:
         return True
     return False
+
+
+class AirflowLimits(Limits):
+    """Limits the bodies of what is for Airflow itself: neither for one of our doors, nor of its tasks."""
+
+    def __init__(self, app: ASGIApp, doors: Sequence[str], max_body: int) -> None:
+        super().__init__(app, as_json, max_body)
+        self.doors = tuple(f"{door}/" for door in doors)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it."""
+        path = get_route_path(scope) if scope["type"] == "http" else ""
+        if not path or is_of_tasks(path) or f"{path}/".startswith(self.doors):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def _text_refusal(self, _request: Request) -> Refusal | None:
+        return None
 
 
 class _Exceeded(Exception):  # noqa: N818 - says what happened

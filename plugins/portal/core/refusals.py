@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from esap_batch.errors import Problem
 
@@ -11,6 +12,7 @@ class Refusal(Exception):  # noqa: N818 - says what happened
     """Base of all: `status` is the HTTP status, the text is for the caller."""
 
     status = 400
+    headers: Mapping[str, str] = MappingProxyType({})  # of the answer
 
 
 class BadRequest(Refusal):
@@ -49,6 +51,16 @@ class UnsupportedMedia(Refusal):
     """The body is of a type that is not read here."""
 
     status = 415
+
+
+class TooMany(Refusal):
+    """A limit of config/limits.yaml is used up."""
+
+    status = 429
+
+    def __init__(self, told: str, retry_after: str) -> None:
+        self.headers = {"Retry-After": retry_after}
+        super().__init__(told)
 
 
 class Unavailable(Refusal):

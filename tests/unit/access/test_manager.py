@@ -188,4 +188,4 @@ def test_the_login_and_what_stands_before_requests_are_airflows_too(
     assert manager.get_url_login(next_url="/a?b") == "/auth/login?next=%2Fa%3Fb"
     assert manager.get_url_logout() == "/auth/logout"
     names = [one.__name__ for one, _ in manager.get_fastapi_middlewares()]  # type: ignore[attr-defined]
-    assert names == ["CallerMiddleware", "SameOriginMiddleware"]
+    assert names == ["CallerMiddleware", "SameOriginMiddleware", "Observer"]

@@ -1,0 +1,84 @@
+"""How many runs a user and an experiment may have at a time, whichever way they are started.
+
+All ways lead through one place: a new row of Airflow's table of runs, written for somebody's request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException, status
+from sqlalchemy import event, func, select, text
+from sqlalchemy.orm import Session
+
+from access.callers import caller, serving
+from access.people import groups_by_user
+from access.settings import identities, limits
+from esap_batch.limits import Exceeded
+from esap_batch.metrics import LIMITED
+from hooks.metrics import count
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from access.users import EsapUser
+
+RETRY_S = 60  # runs end when they end
+UNFINISHED = ("queued", "running")
+_LOCK = text("select pg_advisory_xact_lock(hashtext(:name))")
+
+
+def guard_runs() -> None:
+    """Begin to count the runs that this process starts for people."""
+    if not event.contains(Session, "before_flush", _before_flush):
+        event.listen(Session, "before_flush", _before_flush)
+
+
+def too_many(exceeded: Exceeded) -> HTTPException:
+    """Answer who has run into a limit."""
+    count(LIMITED, limit=exceeded.name)
+    return HTTPException(
+        status.HTTP_429_TOO_MANY_REQUESTS, str(exceeded), {"Retry-After": str(exceeded.retry_after_s)}
+    )
+
+
+def _before_flush(session: Session, _context: Any, _instances: Any) -> None:
+    who = caller()
+    if who is None or who.user is None or who.user.is_service:
+        return
+    from airflow.models.dagrun import DagRun
+
+    new = sum(isinstance(one, DagRun) for one in session.new)
+    if new and (exceeded := _exceeded(session, who.user, new)):
+        raise too_many(exceeded)
+
+
+def _exceeded(session: Session, user: EsapUser, new: int) -> Exceeded | None:
+    """Find the limit that so many new runs would break.
+
+    Submissions of one user go one after the other from here to their commits, so that theirs is exact.
+    That of an experiment may be overshot by as many as its members submit in the same moment.
+    """
+    allowed = limits()
+    with serving(None), session.no_autoflush:
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(_LOCK, {"name": f"esap runs of {user.name}"})
+        if _unfinished(session, [user.name]) + new > allowed.runs_per_user:
+            return Exceeded("runs_per_user", allowed.runs_per_user, user.name, RETRY_S)
+        for experiment in sorted(user.identity.experiments):
+            if _unfinished(session, _members(session, experiment)) + new > allowed.runs_per_experiment:
+                return Exceeded("runs_per_experiment", allowed.runs_per_experiment, experiment, RETRY_S)
+    return None
+
+
+def _unfinished(session: Session, owners: Collection[str]) -> int:
+    from airflow.models.dagrun import DagRun
+
+    theirs = DagRun.triggering_user_name.in_(owners)
+    query = select(func.count()).select_from(DagRun).where(DagRun._state.in_(UNFINISHED), theirs)
+    return session.scalar(query) or 0
+
+
+def _members(session: Session, experiment: str) -> set[str]:
+    groups = {g.name for g in identities().groups.values() if experiment in g.experiments}
+    return {name for name, own in groups_by_user(session).items() if own & groups}

@@ -1,0 +1,83 @@
+"""Runs written to a real database (SQLite) for somebody's request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.models.dagrun import DagRun
+from airflow.models.tasklog import LogTemplate
+from airflow.utils.state import DagRunState
+from airflow.utils.types import DagRunType
+from fastapi import HTTPException
+from sqlalchemy import create_engine, event
+from sqlalchemy.orm import Session
+
+from access import people, quotas
+from access.callers import Caller, serving
+from access.quotas import guard_runs
+from access.users import service_user
+from esap_batch.limits import Limits
+
+MEMBERS = {"alice": {"ctao/users"}, "bob": {"ctao/users"}, "dave": {"km3net/users"}}
+
+
+@pytest.fixture
+def session(known: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    engine = create_engine("sqlite://")
+    for model in (DagRun, LogTemplate):
+        model.__table__.create(engine)
+    monkeypatch.setattr(quotas, "limits", lambda: Limits(9, 9, 65536, 2, 3))
+    monkeypatch.setattr(quotas, "identities", lambda: known)
+    groups = {name: frozenset(own) for name, own in MEMBERS.items()}
+    monkeypatch.setattr(quotas, "groups_by_user", lambda _session: groups)
+    monkeypatch.setattr(people, "_groups", None)
+    guard_runs()
+    with Session(engine) as session:
+        yield session
+    event.remove(Session, "before_flush", quotas._before_flush)
+
+
+def start(session: Session, user: Any, number: int, state: DagRunState = DagRunState.QUEUED) -> None:
+    with serving(Caller(changes=True, user=user)):
+        name = user.get_name() if user else None
+        session.add(
+            DagRun(
+                dag_id="hello_world", run_id=f"{(name or 'nobody').strip('()')}-{number}",
+                run_type=DagRunType.MANUAL, state=state, triggering_user_name=name,
+            )
+        )  # fmt: skip
+        session.flush()
+    session.commit()
+
+
+def test_the_third_run_of_a_user_at_a_time_is_one_too_many(session: Session, user: Any) -> None:
+    for number in (1, 2):
+        start(session, user("alice"), number)
+    with pytest.raises(HTTPException) as refused:
+        start(session, user("alice"), 3)
+    assert (refused.value.status_code, refused.value.headers) == (429, {"Retry-After": "60"})
+    assert refused.value.detail == "runs_per_user = 2 of alice is used up: try again in 60 s"
+    session.rollback()
+    start(session, user("dave"), 1)
+
+
+def test_members_of_an_experiment_share_its_limit(session: Session, user: Any) -> None:
+    start(session, user("alice"), 1)
+    start(session, user("alice"), 2)
+    start(session, user("bob"), 1)
+    with pytest.raises(HTTPException, match="runs_per_experiment = 3 of ctao"):
+        start(session, user("bob"), 2)
+
+
+def test_what_has_ended_does_not_count(session: Session, user: Any) -> None:
+    for number in range(4):
+        start(session, user("alice"), number, DagRunState.SUCCESS)
+    start(session, user("alice"), 9)
+
+
+def test_nobodys_runs_and_the_services_are_not_limited(session: Session) -> None:
+    for number in range(4):
+        start(session, service_user(), number)
+        start(session, None, number)
