@@ -115,7 +115,7 @@ def _ready(row: Credential, audience: str) -> Handed | None:
     except VaultError:
         return None
     if row.kind == PROXY:
-        return _handed(row, secret["pem"], _utc(row.expires_at), _utc(row.issued_at))
+        return _handed(row, secret["pem"], row.expires_at, row.issued_at)
     known = secret["access"].get(audience)
     if known is None:
         return None
@@ -129,8 +129,8 @@ def _handed(row: Credential, secret: str, expires: datetime | None, issued: date
     renew = expires - min(SPARE, LONGEST_SHARE * (expires - issued))
     if now() >= renew:
         return None
-    ends = _utc(row.expires_at)
-    return Handed(secret, expires, renew, ends, ends - _aware(row.issued_at) if ends else None)
+    ends = row.expires_at
+    return Handed(secret, expires, renew, ends, ends - row.issued_at if ends else None)
 
 
 def _renewed(row: Credential, audience: str) -> Handed | CredentialLost | BackendRefused:
@@ -150,7 +150,7 @@ def _renewed(row: Credential, audience: str) -> Handed | CredentialLost | Backen
 
 def _over(row: Credential) -> str:
     """Say why nothing can be renewed any more; nothing if it can."""
-    ends = _utc(row.expires_at)
+    ends = row.expires_at
     if ends and ends <= now():
         return f"it ended at {ends:%Y-%m-%d %H:%M} UTC"
     return "the proxy is about to end" if row.kind == PROXY else ""
@@ -197,14 +197,6 @@ def _access(grant: Grant) -> dict[str, Any]:
 
 def _open(row: Credential) -> dict[str, Any]:
     return Vault.standing().open(row.owner, row.system, row.secret)
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return _aware(time) if time else None
 
 
 def keep_grant(owner: str, system: str, grant: Grant, subject: str) -> None:
@@ -277,10 +269,10 @@ def states(owner: str | None) -> Sequence[State]:
 
 
 def _state(row: Credential) -> State:
-    ends, why = _utc(row.expires_at), row.lost_why
+    ends, why = row.expires_at, row.lost_why
     if why is None and ends and ends <= now():
         why = f"it ended at {ends:%Y-%m-%d %H:%M} UTC"
-    return State(row.owner, row.system, row.kind, row.subject, _aware(row.issued_at), ends, why)
+    return State(row.owner, row.system, row.kind, row.subject, row.issued_at, ends, why)
 
 
 def reseal() -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from airflow.utils.sqlalchemy import UtcDateTime
 from sqlalchemy import (
     JSON,
     BigInteger,
-    DateTime,
     Float,
     Index,
     Integer,
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAME = String(250)  # as long as Airflow's own names
-TIME = DateTime(timezone=True)
+TIME = UtcDateTime()
 Number = BigInteger().with_variant(Integer, "sqlite")
 CONSTRAINTS = {
     "ix": "ix_%(column_0_label)s",

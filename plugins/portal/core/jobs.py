@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.dagrun import DagRun
@@ -238,13 +238,13 @@ def _view(row: Any) -> JobView:
         phase=phase,
         dag_id=job.dag_id,
         dag_run_id=job.dag_run_id if job.started_at else None,
-        created_at=_utc(job.created_at),
-        started_at=_utc(job.started_at) if job.started_at else None,
-        start_time=_utc(start) if start else None,
-        end_time=_utc(end or job.aborted_at) if phase.is_final and (end or job.aborted_at) else None,
-        destruction=_utc(job.destruction),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        start_time=start,
+        end_time=(end or job.aborted_at) if phase.is_final else None,
+        destruction=job.destruction,
         execution_duration=job.execution_duration,
-        quote=_utc(job.quote) if job.quote else None,
+        quote=job.quote,
         error=job.error,
         fingerprint=job.fingerprint,
         notes=told,
@@ -254,7 +254,3 @@ def _view(row: Any) -> JobView:
 def _moment(text: str | None) -> datetime | None:
     """Read a time that the worker of an external job has told."""
     return datetime.fromisoformat(text) if text else None
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

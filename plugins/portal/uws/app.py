@@ -93,7 +93,7 @@ def create_app() -> FastAPI:
     return harden(app, as_text)
 
 
-@router.get("", responses=openapi.DOCUMENT, response_class=Response, openapi_extra=openapi.FILTERS)
+@router.get("", **openapi.DOCUMENT, openapi_extra=openapi.FILTERS)
 async def list_jobs(call: Caller) -> Response:
     """List jobs (2.2.2.1): by default all but archived ones, the oldest first."""
     asked = _query(call.request, "PHASE", "AFTER", "LAST")
@@ -107,7 +107,7 @@ async def list_jobs(call: Caller) -> Response:
     return _document(await run_in_threadpool(representations.job_list, found, call.list_address))
 
 
-@router.post("", status_code=303, responses=openapi.SEE, response_class=Response, openapi_extra=openapi.BODY)
+@router.post("", **openapi.CHANGE)
 async def create_job(call: Caller) -> Response:
     """Make a job (2.2.3.1), and start it with PHASE=RUN; an equal request leads to the standing job."""
     asked = await read(call.request)
@@ -127,7 +127,7 @@ async def create_job(call: Caller) -> Response:
     return call.see(made.id)
 
 
-@router.get("/{job_id}", responses=openapi.DOCUMENT, response_class=Response, openapi_extra=openapi.WAITING)
+@router.get("/{job_id}", **openapi.DOCUMENT, openapi_extra=openapi.WAITING)
 async def show_job(call: Caller, job_id: str) -> Response:
     """Describe a job (2.2.2.2), with WAIT when its phase has changed (2.2.1.1)."""
     job = await _after_waiting(call, job_id)
@@ -136,9 +136,7 @@ async def show_job(call: Caller, job_id: str) -> Response:
     return _document(representations.job(job, results, failure, news, call.base))
 
 
-@router.post(
-    "/{job_id}", status_code=303, responses=openapi.SEE, response_class=Response, openapi_extra=openapi.BODY
-)
+@router.post("/{job_id}", **openapi.CHANGE)
 async def change_job(call: Caller, job_id: str) -> Response:
     """Change a job: parameters, times, phase; ACTION=DELETE deletes it (2.2.3.2)."""
     job, asked = await call.job(job_id), await read(call.request)
@@ -150,7 +148,7 @@ async def change_job(call: Caller, job_id: str) -> Response:
     return call.see(job.id)
 
 
-@router.delete("/{job_id}", status_code=303, responses=openapi.SEE, response_class=Response)
+@router.delete("/{job_id}", **openapi.SEE)
 async def delete_job(call: Caller, job_id: str) -> Response:
     """Delete a job (2.2.3.2); one that runs is aborted."""
     job = await call.job(job_id)
@@ -158,95 +156,69 @@ async def delete_job(call: Caller, job_id: str) -> Response:
     return call.see()
 
 
-@router.get(
-    "/{job_id}/phase", responses=openapi.PLAIN, response_class=Response, openapi_extra=openapi.WAITING
-)
+@router.get("/{job_id}/phase", **openapi.PLAIN, openapi_extra=openapi.WAITING)
 async def show_phase(call: Caller, job_id: str) -> Response:
     """Give the phase; WAIT works here too."""
     return PlainTextResponse((await _after_waiting(call, job_id)).phase)
 
 
-@router.post(
-    "/{job_id}/phase",
-    status_code=303,
-    responses=openapi.SEE,
-    response_class=Response,
-    openapi_extra=openapi.BODY,
-)
+@router.post("/{job_id}/phase", **openapi.CHANGE)
 async def change_phase(call: Caller, job_id: str) -> Response:
     """Start (2.2.3.5) or abort (2.2.3.6) a job."""
     return await _change_one(call, job_id, "phase")
 
 
-@router.get("/{job_id}/executionduration", responses=openapi.PLAIN, response_class=Response)
+@router.get("/{job_id}/executionduration", **openapi.PLAIN)
 async def show_execution_duration(call: Caller, job_id: str) -> Response:
     """Give for how long the job may execute, in seconds."""
     return PlainTextResponse(str((await call.job(job_id)).execution_duration))
 
 
-@router.post(
-    "/{job_id}/executionduration",
-    status_code=303,
-    responses=openapi.SEE,
-    response_class=Response,
-    openapi_extra=openapi.BODY,
-)
+@router.post("/{job_id}/executionduration", **openapi.CHANGE)
 async def change_execution_duration(call: Caller, job_id: str) -> Response:
     """Change for how long the job may execute (2.2.3.4)."""
     return await _change_one(call, job_id, "executionduration")
 
 
-@router.get("/{job_id}/destruction", responses=openapi.PLAIN, response_class=Response)
+@router.get("/{job_id}/destruction", **openapi.PLAIN)
 async def show_destruction(call: Caller, job_id: str) -> Response:
     """Give the time of destruction."""
     return PlainTextResponse(values.written((await call.job(job_id)).destruction))
 
 
-@router.post(
-    "/{job_id}/destruction",
-    status_code=303,
-    responses=openapi.SEE,
-    response_class=Response,
-    openapi_extra=openapi.BODY,
-)
+@router.post("/{job_id}/destruction", **openapi.CHANGE)
 async def change_destruction(call: Caller, job_id: str) -> Response:
     """Change the time of destruction (2.2.3.3)."""
     return await _change_one(call, job_id, "destruction")
 
 
-@router.get("/{job_id}/quote", responses=openapi.PLAIN, response_class=Response)
+@router.get("/{job_id}/quote", **openapi.PLAIN)
 async def show_quote(call: Caller, job_id: str) -> Response:
     """Give when the job will probably be done; nothing when nobody knows."""
     quote = (await call.job(job_id)).quote
     return PlainTextResponse(values.written(quote) if quote else "")
 
 
-@router.get("/{job_id}/owner", responses=openapi.PLAIN, response_class=Response)
+@router.get("/{job_id}/owner", **openapi.PLAIN)
 async def show_owner(call: Caller, job_id: str) -> Response:
     """Name the owner."""
     return PlainTextResponse((await call.job(job_id)).owner)
 
 
-@router.get("/{job_id}/error", responses=openapi.PLAIN, response_class=Response)
+@router.get("/{job_id}/error", **openapi.PLAIN)
 async def show_error(call: Caller, job_id: str) -> Response:
     """Give the error in full (2.2.2.5); nothing when there is none."""
     failure = await failure_of(await call.job(job_id), call.jobs)
     return PlainTextResponse(failure.text if failure else "")
 
 
-@router.get("/{job_id}/parameters", responses=openapi.DOCUMENT, response_class=Response)
+@router.get("/{job_id}/parameters", **openapi.DOCUMENT)
 async def list_parameters(call: Caller, job_id: str) -> Response:
     """List the parameters (2.2.2.4)."""
     return _document(representations.parameters(await call.job(job_id)))
 
 
-@router.post(
-    "/{job_id}/parameters",
-    status_code=303,
-    responses=openapi.SEE,
-    response_class=Response,
-    openapi_extra=openapi.BODY,
-)
+@router.post("/{job_id}/parameters", **openapi.CHANGE)
 async def change_parameters(call: Caller, job_id: str) -> Response:
     """Set parameters of a job that is PENDING (2.1.11)."""
     job, asked = await call.job(job_id), await read(call.request)
@@ -255,7 +227,7 @@ async def change_parameters(call: Caller, job_id: str) -> Response:
     return call.see(job.id, "parameters")
 
 
-@router.get("/{job_id}/parameters/{name}", responses=openapi.PLAIN, response_class=Response)
+@router.get("/{job_id}/parameters/{name}", **openapi.PLAIN)
 async def show_parameter(call: Caller, job_id: str, name: str) -> Response:
     """Give the value of a parameter."""
     job = await call.job(job_id)
@@ -267,9 +239,7 @@ async def show_parameter(call: Caller, job_id: str, name: str) -> Response:
 
 @router.put(
     "/{job_id}/parameters/{name}",
-    status_code=303,
-    responses=openapi.SEE,
-    response_class=Response,
+    **openapi.SEE,
     openapi_extra=openapi.VALUE,
 )
 async def change_parameter(call: Caller, job_id: str, name: str) -> Response:
@@ -283,14 +253,14 @@ async def change_parameter(call: Caller, job_id: str, name: str) -> Response:
     return call.see(job.id, "parameters")
 
 
-@router.get("/{job_id}/results", responses=openapi.DOCUMENT, response_class=Response)
+@router.get("/{job_id}/results", **openapi.DOCUMENT)
 async def show_results(call: Caller, job_id: str) -> Response:
     """List the results (2.2.2.3)."""
     found = await _results(call, await call.job(job_id))
     return _document(representations.results(found, call.base))
 
 
-@router.get("/{job_id}/results/{result_id}", status_code=303, responses=openapi.SEE, response_class=Response)
+@router.get("/{job_id}/results/{result_id}", **openapi.SEE)
 async def show_result(call: Caller, job_id: str, result_id: str) -> Response:
     """Lead to a result."""
     job = await call.job(job_id)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette.responses import Response
+
 from portal.core.phases import Phase
 from portal.uws.representations import MEDIA_TYPE
 from portal.uws.waiting import LONGEST_S
@@ -16,11 +18,14 @@ def _told(what: str, media_type: str = TEXT) -> dict[str, Any]:
     return {"description": what, "content": {media_type: {"schema": _STRING}}}
 
 
-DOCUMENT: dict[int | str, dict[str, Any]] = {200: _told("The document, as UWS has it", MEDIA_TYPE)}
-PLAIN: dict[int | str, dict[str, Any]] = {200: _told("The value")}
-SEE: dict[int | str, dict[str, Any]] = {
-    303: {"description": "Done: see Location", "headers": {"Location": {"schema": _STRING}}},
-}
+def _route(status: int, answer: dict[str, Any]) -> dict[str, Any]:
+    return {"status_code": status, "responses": {status: answer}, "response_class": Response}
+
+
+# What a route is declared with, by what it answers.
+DOCUMENT = _route(200, _told("The document, as UWS has it", MEDIA_TYPE))
+PLAIN = _route(200, _told("The value"))
+SEE = _route(303, {"description": "Done: see Location", "headers": {"Location": {"schema": _STRING}}})
 
 
 def _query(name: str, schema: dict[str, Any], what: str) -> dict[str, Any]:
@@ -55,4 +60,5 @@ BODY = {
         },
     }
 }
+CHANGE = {**SEE, "openapi_extra": BODY}
 VALUE = {"requestBody": {"required": True, "content": {TEXT: {"schema": _STRING}}}}
