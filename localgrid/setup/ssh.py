@@ -6,11 +6,12 @@ import os
 import socket
 from pathlib import Path
 
-from localgrid.layout import HOST, RUN_VARIABLE, USERS, Layout, write_private
+from localgrid.layout import HOST, PROJECT, RUN_VARIABLE, USERS, Layout, write_private
 from localgrid.setup import slurm, slurm_control, slurm_packages
 
 NOT_ADMITTED = ("bob",)  # has a key that the site does not know
 PRIVILEGE_DIRECTORY = Path("/run/sshd")  # compiled into Debian's sshd; root's needs it, empty
+APPTAINER = PROJECT / ".envs" / "apptainer" / "bin"  # where `localgrid/bootstrap.sh apptainer` was run
 JOBS = "slurm-jobs"  # the mark of what was started by way of a login
 
 
@@ -58,7 +59,7 @@ def host_key(layout: Layout) -> str:
 def login_environment(layout: Layout) -> dict[str, str]:
     """What the site's login profile sets; jobs inherit it."""
     return {
-        "PATH": slurm_packages.SYSTEM_PATH,
+        "PATH": f"{slurm_packages.SYSTEM_PATH}:{APPTAINER}",
         "HOME": str(slurm.directory(layout) / "home"),
         "TMPDIR": str(layout.path("tmp")),
         "LANG": "C.UTF-8",

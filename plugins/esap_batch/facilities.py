@@ -77,6 +77,11 @@ class Facility:
         """Give what `Batch.transfer` says of moving files to and from this place."""
         return {} if self.max_mb_per_s is None else {"max_mb_per_s": self.max_mb_per_s}
 
+    @property
+    def types(self) -> list[str]:
+        """Name the types of its runtimes, the preferred one first."""
+        return [str(one["type"]) for one in self.runtimes]
+
     def runtime(self, kind: str) -> Mapping[str, Any]:
         """Give the preferred runtime of a type; LookupError when the facility has none."""
         for one in self.runtimes:

@@ -26,7 +26,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at, and what was seen; `lacking` names software, as `NAME VERSION`."""
+    """One thing that was looked at, and what was seen.
+
+    `lacking` names what only some jobs need: software as `NAME VERSION`, runtimes by their types.
+    """
 
     name: str
     outcome: Outcome
@@ -65,7 +68,7 @@ class Health:
     def fault(self) -> str:
         """Say what is wrong and since when that is known; nothing when no check has failed.
 
-        Software that is missing speaks only against jobs that need it.
+        Software and runtimes that are missing speak only against jobs that need them.
         """
         failed = [
             f"{c.name} failed ({c.detail})"
@@ -76,7 +79,7 @@ class Health:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """Name the software that is not there, as `NAME VERSION`."""
+        """Name software and runtimes that are not there."""
         return tuple(one for c in self.checks for one in c.lacking)
 
     @property
@@ -113,7 +116,8 @@ def _without(facility: Facility, lacking: set[str]) -> Facility:
         name: tuple(v for v in versions if f"{name} {v}" not in lacking)
         for name, versions in facility.software.items()
     }
-    return replace(facility, software=left)
+    runtimes = tuple(r for r in facility.runtimes if r["type"] not in lacking)
+    return replace(facility, software=left, runtimes=runtimes)
 
 
 def table(found: Iterable[Health]) -> str:

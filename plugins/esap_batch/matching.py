@@ -91,9 +91,9 @@ def _misses(needs: Requirements, facility: Facility, against: str) -> Iterator[_
     if facility.experiments.isdisjoint(needs.experiments):
         mine = ", ".join(sorted(needs.experiments)) or "no experiment"
         yield _Miss(f"is open to {', '.join(sorted(facility.experiments))}, the user is in {mine}", _FAR)
-    types = [str(r["type"]) for r in facility.runtimes]
-    if needs.runtimes and not set(needs.runtimes) & set(types):
-        yield _Miss(f"starts payloads by {', '.join(types)}, needed is {' or '.join(needs.runtimes)}", _FAR)
+    if needs.runtimes and set(needs.runtimes).isdisjoint(facility.types):
+        there = ", ".join(facility.types) or "nothing"
+        yield _Miss(f"starts payloads by {there}, needed is {' or '.join(needs.runtimes)}", _FAR)
     for name, version in needs.software:
         if version not in facility.software.get(name, ()):
             there = ", ".join(facility.software.get(name, ())) or "not at all"

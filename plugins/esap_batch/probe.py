@@ -59,8 +59,8 @@ def findings(
     for name in (SOFTWARE, RUNTIMES):
         wrong = {what: why for what, why in sorted(found[name].items()) if why}
         outcome = Outcome.FAILED if wrong else Outcome.PASSED
-        lacking = tuple(wrong) if name == SOFTWARE else ()
-        yield Check(name, outcome, "; ".join(f"{what}: {why}" for what, why in wrong.items()), lacking)
+        detail = "; ".join(f"{what}: {why}" for what, why in wrong.items())
+        yield Check(name, outcome, detail, lacking=tuple(wrong))
 
 
 def failure(report: Mapping[str, Any] | None, detail: str) -> Iterator[Check]:

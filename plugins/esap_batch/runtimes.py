@@ -33,7 +33,7 @@ def runtime_for(
         fitting = [dict(r) for r in contained if [*software] in [[name] for name in r.get("images_of", ())]]
         fitting += [dict(r) for r in offered if r["type"] == PLAIN]
     if not fitting:
-        there = ", ".join(str(r["type"]) for r in facility.runtimes)
+        there = ", ".join(facility.types)
         image = "the batch's own image" if own_image else f"an image of {', '.join(software)}, or plain"
         wanted = " or ".join(accepted) or "any"
         raise LookupError(f"facility {facility.name} has {there}: needed is {wanted} with {image}")

@@ -31,7 +31,7 @@ class SelectFacility(BaseOperator):
     :param steering: what `ValidateRequest` gives.
     :param requirements: the use case's function from steering and identity to `Requirements`.
     :returns: `{"facility", "storage_rse", "reasons", "rejected": {facility: [reason, ...]},
-        "runtimes": [type, ...]}`: the runtimes are those that the workflow accepts.
+        "runtimes": [type, ...]}`: the runtimes are those that the workflow accepts and that are there.
     """
 
     template_fields = ("steering",)
@@ -54,7 +54,7 @@ class SelectFacility(BaseOperator):
             **Site(best.facility.storing_at(needs.storage_rse), identity).where,
             "reasons": list(best.reasons),
             "rejected": rejected,
-            "runtimes": list(needs.runtimes),
+            "runtimes": [t for t in best.facility.types if not needs.runtimes or t in needs.runtimes],
         }
 
     def _match(self, identity: Identity, needs: Requirements) -> Match:

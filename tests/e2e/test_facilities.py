@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from esap_batch.facilities import load_facilities
-from esap_batch.health import CHECKS, CONNECTION, SOFTWARE, VARIABLE, Check, Health, Outcome
+from esap_batch.health import CHECKS, CONNECTION, RUNTIMES, SOFTWARE, VARIABLE, Check, Health, Outcome
 from hooks.settings import config_dir
 from localgrid.layout import PROJECT
 from tests.e2e.conftest import Runs
@@ -50,15 +50,18 @@ def fault(carol: Runs, checked: str) -> Iterator[None]:
 
 
 def test_every_facility_is_tested_with_a_job_and_shown_in_a_table(carol: Runs, checked: str) -> None:
-    """The heavy software is not installed everywhere, and then it is told."""
+    """Heavy software and Apptainer are not installed everywhere, and then it is told."""
     table = carol.api.xcom(CHECK, checked, "tell_health")
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
     shown = {row[0]: dict(zip(CHECKS, row[1:], strict=False)) for row in rows if len(row) > len(CHECKS)}
     missing = {f"esap-{name}" for name in ("ctapipe", "gammapy") if not (PROJECT / ".envs" / name).is_dir()}
+    no_apptainer = not (PROJECT / ".envs" / "apptainer" / "bin" / "apptainer").exists()
     for facility in load_facilities(config_dir() / "facilities.yaml"):
         if facility.enabled:
             software = "failed" if missing & set(facility.software) else "passed"
-            assert shown.pop(facility.name) == {**dict.fromkeys(CHECKS, "passed"), SOFTWARE: software}, table
+            runtimes = "failed" if no_apptainer and "apptainer" in facility.types else "passed"
+            wanted = {**dict.fromkeys(CHECKS, "passed"), SOFTWARE: software, RUNTIMES: runtimes}
+            assert shown.pop(facility.name) == wanted, table
     assert shown == {}
 
 

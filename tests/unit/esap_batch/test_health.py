@@ -7,6 +7,7 @@ from esap_batch.facilities import load_facilities
 from esap_batch.health import (
     CLOCK,
     CONNECTION,
+    RUNTIMES,
     SOFTWARE,
     Check,
     Health,
@@ -73,3 +74,14 @@ def test_software_that_is_missing_speaks_against_those_who_need_it_only() -> Non
     assert found["cscs"].software["esap-fits"] == ("0.1.0",)
     assert found["lapalma"].software["esap-ctapipe"] == ("0.1.0",)
     assert as_found(facilities, []) == facilities
+
+
+def test_a_runtime_that_is_missing_is_not_counted_on() -> None:
+    facilities = load_facilities(CONFIG / "facilities.yaml")
+    check = Check(RUNTIMES, Outcome.FAILED, "apptainer: apptainer is not there", ("apptainer",))
+    health = Health("fair-slurm", 1000.0, (check,))
+    assert (faults([health]), health.lacking) == ({}, ("apptainer",))
+    types = {f.name: f.types for f in as_found(facilities, [health])}
+    assert types["fair-slurm"] == ["plain", "rootfs"]
+    assert types["escape-local"] == ["plain", "rootfs"]
+    assert {f.name: f.types for f in facilities}["fair-slurm"] == ["plain", "rootfs", "apptainer"]

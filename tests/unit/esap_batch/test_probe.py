@@ -49,10 +49,16 @@ def test_a_clock_is_wrong_when_the_job_ran_before_it_was_sent_or_after_it_was_se
 
 
 def test_what_is_missing_is_named() -> None:
-    found = judged({"software": {"b 2": "is not there", "a 1": "", "c 3": "X is not set"}})
+    found = judged(
+        {
+            "software": {"b 2": "is not there", "a 1": "", "c 3": "X is not set"},
+            "runtimes": {"plain": "", "podman": "podman is not there"},
+        }
+    )
     detail = "b 2: is not there; c 3: X is not set"
     assert found[SOFTWARE] == Check(SOFTWARE, Outcome.FAILED, detail, ("b 2", "c 3"))
-    assert found[RUNTIMES].outcome is Outcome.PASSED
+    detail = "podman: podman is not there"
+    assert found[RUNTIMES] == Check(RUNTIMES, Outcome.FAILED, detail, ("podman",))
 
 
 @pytest.mark.parametrize(

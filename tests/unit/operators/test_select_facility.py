@@ -31,7 +31,11 @@ def test_the_best_facility_is_named_with_the_reasons_against_the_others(world: W
     assert "priority 20" in chosen["reasons"]
     assert "is switched off" in chosen["rejected"]["cta-dirac"][0]
     assert json.loads(json.dumps(chosen)) == chosen  # XCom carries JSON
-    assert run(world, runtimes=("plain",))["runtimes"] == ["plain"]
+
+
+def test_the_runtimes_are_those_that_are_accepted_and_there(world: World) -> None:
+    assert run(world)["runtimes"] == ["plain", "rootfs"]
+    assert run(world, runtimes=("plain", "podman"))["runtimes"] == ["plain"]
 
 
 def test_what_does_not_fit_at_the_best_goes_to_the_next(world: World) -> None:

@@ -69,6 +69,7 @@ def test_logins_find_slurm_the_software_and_no_home_of_the_developer(layout: Lay
     assert variables["ESAP_SW_DIR"] == str(layout.software_area)
     assert variables["SLURM_CONF"] == str(slurm.configuration_file(layout))
     assert variables["ESAP_LOCALGRID_RUN"] == f"{layout.home}:slurm-jobs", "a purge must find jobs"
+    assert variables["PATH"].endswith("/.envs/apptainer/bin"), "what the system has comes first"
     for name in ("HOME", "TMPDIR", "ESAP_IMAGE_CACHE"):
         assert variables[name].startswith(str(layout.home)), name
 
