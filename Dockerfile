@@ -1,5 +1,7 @@
 # The service: one image for every part of it, from lock files. Build: `docker compose build`.
 # A site pins the base by digest: ESAP_PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:... (docs/deploy.md).
+# checkov:skip=CKV_DOCKER_2:docker-compose.yaml and the Helm chart have a check for each part, and the parts differ
+# checkov:skip=CKV_DOCKER_7:the base's version stands in the argument
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build

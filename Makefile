@@ -4,7 +4,7 @@ SOURCES := plugins dags runner localgrid payloads bench tests
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 export PYTHONPATH := plugins:.
 
-.PHONY: setup demo up down test test-below test-e2e test-unit test-heavy lint lock image
+.PHONY: setup demo up down test test-below test-e2e test-unit test-heavy test-deploy lint lock image secrets
 
 setup: ## the environments; up to date ones are skipped
 	@localgrid/bootstrap.sh
@@ -45,17 +45,29 @@ test-heavy: ## those that need ctapipe or gammapy
 	@localgrid/bootstrap.sh ctapipe gammapy
 	@$(PYTHON) -m pytest tests/heavy
 
+test-deploy: ## the compose file on a real Docker engine; needs root on Debian
+	@localgrid/bootstrap.sh
+	@$(PYTHON) -m pytest tests/deploy
+
 lint: setup
+	@localgrid/bootstrap.sh scan
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy $(SOURCES)
 	@.venv/bin/lint-imports
 	@.venv/bin/hadolint payloads/*/Containerfile
+	@.venv/bin/hadolint --trusted-registry docker.io Dockerfile deploy/grid/Dockerfile
+	@.envs/scan/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose*.yaml
+	@.envs/scan/bin/checkov --quiet --compact --skip-download --framework dockerfile --file Dockerfile deploy/grid/Dockerfile
 
 image: ## the container image of a payload, by `make image NAME=noop`, into .envs/images
 	@$(PYTHON) -m payloads.build $(NAME)
 
+secrets: ## what docker-compose.yaml needs, into deploy/secrets
+	@deploy/make_secrets.sh
+
 lock: ## pin the environments anew
 	@$(LOCK) --upgrade --group dev pyproject.toml -o requirements/airflow.txt
-	@for name in $(patsubst requirements/%.in,%,$(wildcard requirements/*.in)); do \
+	@$(LOCK) --upgrade pyproject.toml requirements/deploy.in -c requirements/airflow.txt -o requirements/deploy.txt
+	@for name in $(filter-out deploy,$(patsubst requirements/%.in,%,$(wildcard requirements/*.in))); do \
 		$(LOCK) --upgrade requirements/$$name.in -o requirements/$$name.txt; done

@@ -22,7 +22,7 @@ ANY_HOST = "0.0.0.0"  # noqa: S104 - only where a name is set
 # The name by which other machines reach this one; without it nothing listens but at loopback.
 NAME_VARIABLE = "ESAP_LOCALGRID_NAME"
 PORTAL_VARIABLE = "ESAP_LOCALGRID_PORTAL"  # where browsers find an Airflow that is not the grid's own
-PUBLIC = {"issuer": 20001, "diracx": 20002, "rucio": 20003, "s3": 20004, "sshd": 20005}  # ports under a name
+PUBLIC = {"issuer": 19001, "diracx": 19002, "rucio": 19003, "s3": 19004, "sshd": 19005}  # ports under a name
 PORTS = range(
     20000, 32000
 )  # below Linux's ephemeral range: no outgoing connection takes one while we are down
