@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.exceptions import AirflowFailException
+from structlog.contextvars import bind_contextvars
 
 from esap_batch.campaigns import campaign_of
 from esap_batch.facilities import AUTO, Facility
@@ -67,6 +68,9 @@ class Site:
         :param where: has what `Site.where` gave, as the results of tasks that depend on the place do.
         """
         facility = facility_named(where["facility"]).storing_at(where.get("storage_rse", AUTO))
+        bind_contextvars(
+            facility=facility.name, user=user or ""
+        )  # all that the task logs from here on has them
         return cls(facility, identity_of(user), closing)
 
     @property

@@ -231,15 +231,21 @@ class _Counter:
         self.seen = 0
         self.answered = False
 
+    @property
+    def exceeded(self) -> bool:
+        return self.seen > self.limit
+
     async def __call__(self) -> Message:
         message = await self.receive()
         self.seen += len(message.get("body", b""))
-        if self.seen > self.limit:
+        if self.exceeded:
             raise _Exceeded
         return message
 
     def watched(self, send: Send) -> Send:
         async def forward(message: Message) -> None:
+            if self.exceeded and not self.answered:  # the app has taken it for a fault of its own kind
+                raise _Exceeded
             self.answered = True
             await send(message)
 
