@@ -13,6 +13,7 @@ from structlog.contextvars import bind_contextvars
 
 from esap_batch.campaigns import campaign_of
 from esap_batch.facilities import AUTO, Facility
+from esap_batch.housekeeping import RUN_FILE
 from esap_batch.identity import Identity, load_identities
 from esap_batch.jobs import Batch, InputFile, JobBackend, JobSpec, OutputSpec
 from esap_batch.manifest import Manifest
@@ -22,7 +23,7 @@ from hooks.broker import Broker
 from hooks.lake_outputs import OutputLake
 from hooks.places import Places, PlacesRef, places_ref
 from hooks.rucio_lake import RucioLake, dump
-from hooks.settings import LAKE_CONNECTION, config_dir
+from hooks.settings import LAKE_CONNECTION, config_dir, service_name
 from hooks.storage_element import StorageElement
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Site:
         facility = facility_named(where["facility"]).storing_at(where.get("storage_rse", AUTO))
         bind_contextvars(
             facility=facility.name, user=user or ""
-        )  # all that the task logs from here on has them
+        )  # in all that the task logs
         return cls(facility, identity_of(user), closing)
 
     @property
@@ -138,6 +139,16 @@ class Site:
         wanted = sorted(set(lfns)) if self.facility.fetches_inputs else []
         found = OutputLake(self.lake).replicas(wanted)
         return {lfn: places[0].pfn for lfn, places in found.items() if places}
+
+    def area(self, group: str) -> str:
+        """Give the PFN of a batch's work area."""
+        lfn = work_lfn(group)
+        return self.pfns([lfn])[lfn]
+
+    def sign(self, group: str, run: str) -> None:
+        """Say in a batch's work area whose it is, so that it can be ended when nobody knows the run any more."""
+        whose = {"run": run, "owner": self.identity.user, "service": service_name()}
+        self.keep(group, RUN_FILE, {**whose, **self.where})
 
     def keep(self, group: str, name: str, document: Mapping[str, Any]) -> dict[str, str]:
         """Write a document into the batch's work area; give the reference that XCom carries."""

@@ -35,7 +35,8 @@ def post(path: str, content: Any) -> httpx.Response:
     async def call() -> httpx.Response:
         transport = httpx.ASGITransport(app=app())
         async with httpx.AsyncClient(transport=transport, base_url="http://airflow.test") as client:
-            return await client.post(path, content=content)
+            kind = {"Content-Type": "application/json"}
+            return await client.post(path, content=content, headers=kind)
 
     return asyncio.run(call())
 
