@@ -20,7 +20,7 @@ class Stage:
     def __init__(self, path: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
         self._clock = clock
-        self._what, self._due = "", 0.0
+        self._what, self._due, self._works = "", 0.0, True
         self._files = self._of_files = 0
         self._whole = self._bytes = self._of_bytes = 0
 
@@ -57,7 +57,7 @@ class Stage:
 
     def _tell(self) -> None:
         self._due = self._clock() + TELL_S
-        if not (self.path and self._what):
+        if not (self.path and self._what and self._works):
             return
         files, size = f"{self._files} of {self._of_files} files", f"{self._bytes} of {self._of_bytes} bytes"
         try:
@@ -66,7 +66,7 @@ class Stage:
             os.rename(self.path + ".part", self.path)
         except OSError as error:
             say(f"how far it is cannot be told: {error}")
-            self.path = ""
+            self._works = False
 
 
 STAGE = Stage()  # of this job, its path set from the command line

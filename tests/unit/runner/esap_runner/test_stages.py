@@ -88,11 +88,14 @@ def test_a_stage_that_fails_is_over(stage: Stage) -> None:
 
 
 def test_a_job_does_not_fail_for_it(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    stage = Stage(str(tmp_path / "gone" / "stage"), clock)
+    stage = Stage(str(tmp_path / "stage"), clock)
     with stage.told(FETCHING, [100]):
-        clock.now += TELL_S
-        stage.moved(60)
+        (tmp_path / "stage.part").mkdir()
+        for _ in range(2):
+            clock.now += TELL_S
+            stage.moved(60)
     assert capsys.readouterr().out.count("cannot be told") == 1
+    assert not Path(stage.path).exists()
 
 
 def test_a_job_tells_while_it_fetches_and_stores(node: Node) -> None:
