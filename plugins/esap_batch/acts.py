@@ -31,10 +31,14 @@ def _rule(methods: str, path: str, act: str) -> Rule:
     return Rule(frozenset(methods.split()), re.compile(path), act)
 
 
-_JOB = r"/(?:uws/(?:[^/]+/)?jobs|esap-api/uws/jobs|batch/jobs)/(?P<job>\d+)"
+_JOB = r"/(?:uws/(?:[^/]+/)?jobs|esap-api/uws/jobs|batch/jobs)/(?P<job>[0-9]{1,19})"
 _RUN = r"/api/v2/dags/(?P<dag>[^/]+)/dagRuns"
 RULES = (
     _rule("GET HEAD", rf"{_JOB}/results(?:\.zip|/[^/]+)", RESULT),
+    _rule("DELETE", _JOB, JOB_DELETE),
+    _rule("POST", rf"{_JOB}/phase", "job.phase"),  # which one is known when it has been read
+    _rule("POST", rf"{_JOB}/abort", JOB_ABORT),
+    _rule("POST", rf"{_JOB}/run", JOB_SUBMIT),
     _rule("GET", r"/auth/callback/[^/]+", LOGIN),
     _rule("GET", r"/auth/logout", LOGOUT),
     _rule("POST", r"/auth/token", "token.exchange"),
@@ -65,7 +69,7 @@ _BY_DOOR = (("/uws", JOB_CHANGE), ("/esap-api", JOB_CHANGE), ("/batch", JOB_CHAN
 OTHER = "admin.change"  # whatever else changes something: connections, variables, pools, ...
 
 
-def act_of(method: str, path: str, *, reads_only: bool) -> tuple[str, dict[str, str]] | None:
+def act_of(method: str, path: str, *, reads_only: bool) -> tuple[str, dict[str, Any]] | None:
     """Name the act of a request, with the facts that its path tells; None when it is none."""
     bare = path.rstrip("/") or "/"
     for rule in RULES:
@@ -81,8 +85,10 @@ def act_of(method: str, path: str, *, reads_only: bool) -> tuple[str, dict[str, 
     return OTHER, {"target": f"{method} {bare}"[:LONGEST]} if bare.startswith("/api/v2/") else {}
 
 
-def _facts(found: re.Match[str]) -> dict[str, str]:
-    told = {name: value for name, value in found.groupdict().items() if value}
+def _facts(found: re.Match[str]) -> dict[str, Any]:
+    told: dict[str, Any] = {name: value for name, value in found.groupdict().items() if value}
+    if "job" in told:
+        told["job"] = int(told["job"])
     dag, run = told.pop("dag", ""), told.pop("run", "")
     return {**told, **({"run": f"{dag}/{run}" if run else dag} if dag else {})}
 

@@ -14,6 +14,7 @@ from hooks.audit import FILE
 from localgrid.grid import Grid
 from tests.e2e.conftest import Runs
 from tests.e2e.uws import Uws, number
+from tests.uws_schema import HREF
 
 
 @pytest.fixture
@@ -41,16 +42,17 @@ def test_a_job_from_its_making_to_its_end(
     alice.post(f"{path}/phase", PHASE="RUN")
     dave.refused("POST", f"{path}/phase", 404, data={"PHASE": "ABORT"})
     wait_for(lambda: alice.phase(path) == "COMPLETED", 240)
-    (result,) = (r for name, r in alice.results(path).items() if name.endswith("out_0.json"))
-    assert alice.fetch(result).status_code in (200, 303)
+    result = next(r for r in alice.results(path).values() if "/results/" in r.get(HREF))
+    assert alice.fetch(result).status_code == 200
     lines = acts(job=job)
     assert short(lines)[:3] == [
         ("job.create", "alice", "done"),
         ("job.submit", "alice", "done"),
-        ("job.abort", "dave", "refused"),
+        ("job.phase", "dave", "refused"),
     ]
     assert lines[1]["run"] == f"hello_world/uws-{job}"
     assert lines[2]["status"] == 404
+    assert short(lines)[-1] == ("result.download", "alice", "done")
     assert {line["address"] for line in lines} == {"127.0.0.1"}
     used = [line for line in acts(act="credential.use", user="alice") if line["time"] > lines[1]["time"]]
     assert used, "the run's tasks have used alice's credentials, or asked for them"

@@ -82,7 +82,7 @@ def test_what_another_site_tries_is_told(folder: Path) -> None:
     headers = {"Cookie": "_token=x", "Sec-Fetch-Site": "cross-site"}
     assert ask("POST", "/uws/jobs/7/phase", **headers) == 403
     (line,) = lines(folder)
-    assert (line["act"], line["user"], line["outcome"]) == ("job.change", "", "refused")
+    assert (line["act"], line["user"], line["outcome"]) == ("job.phase", "", "refused")
 
 
 def test_a_request_of_the_portals_own_is_part_of_the_users(folder: Path) -> None:
