@@ -19,6 +19,13 @@ def config_dir() -> Path:
     return Path(os.environ.get("ESAP_CONFIG_DIR", _PROJECT / "config"))
 
 
+def service_name() -> str:
+    """Tell this service from others that use the same storage: by its address ([api] base_url)."""
+    from airflow.configuration import conf
+
+    return str(conf.get("api", "base_url", fallback="")).rstrip("/")
+
+
 def runner_dir() -> Path:
     """Give the folder of the programs that run at the sites (`ESAP_RUNNER_DIR`)."""
     return Path(os.environ.get("ESAP_RUNNER_DIR", _PROJECT / "runner"))

@@ -12,7 +12,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from esap_batch.health import CHECKS, CONNECTION, JOB, STORAGE, Check, Health, Outcome, table
-from esap_batch.housekeeping import RUN_FILE
 from esap_batch.jobs import Attempt, InputFile, JobState, Load, group_name
 from esap_batch.metrics import IN_ORDER
 from esap_batch.probe import PING, PROGRAM, failure, findings, found_lfn, probe_batch
@@ -73,7 +72,7 @@ class CheckFacility(BaseOperator):
         if connection.outcome is not Outcome.PASSED:
             return [connection]
         try:
-            site.keep(group, RUN_FILE, {"run": run_key(context)})
+            site.sign(group, run_key(context))
             batch = probe_batch(site.facility, group, _program(), _ping(site, group))
             batch = replace(batch, jobs=site.located(batch.jobs))
         except TROUBLE as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from esap_batch.configuration import read_mapping
-from esap_batch.facilities import load_facilities
-from esap_batch.housekeeping import RUN_FILE, Leftover, reason_to_keep
-from esap_batch.products import WORK_AREA, RunState, scope_of
+from esap_batch.housekeeping import Leftover, reason_to_keep
+from esap_batch.products import RunState, scope_of
 from hooks.rucio_lake import RucioLake
 from hooks.settings import LAKE_CONNECTION, config_dir
 from hooks.storage_element import StorageElement
 from operators.runs import run_state
+from operators.work_areas import signature, storage_elements, work_areas
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,21 +58,13 @@ class DeleteLeftovers(BaseOperator):
 
     def _leftovers(self) -> Iterator[Leftover]:
         claims = dict(self._open_claims())
-        facilities = load_facilities(config_dir() / "facilities.yaml")
-        for rse in sorted({rse for f in facilities if f.enabled for rse in (f.storage_rse, *f.other_rses)}):
-            area = self.lake.pfns(rse, [WORK_AREA])[WORK_AREA]
-            for pfn, changed in self.storage.folders(area).items():
-                yield Leftover(pfn, self._owner(pfn), changed)
+        for rse in storage_elements():
+            for pfn, changed in work_areas(self.lake, self.storage, rse):
+                yield Leftover(pfn, str(signature(self.storage, pfn).get("run", "")), changed)
             for dataset, pfn in self.lake.pfns(rse, sorted(claims)).items():
                 newest = self.storage.newest(pfn)
                 if newest is not None:
                     yield Leftover(pfn, claims[dataset], newest, len(self.lake.files(dataset)))
-
-    def _owner(self, area: str) -> str:
-        pfn = f"{area}/{RUN_FILE}"
-        if not self.storage.exists([pfn]):
-            return ""
-        return str(json.loads(self.storage.read(pfn))["run"])
 
     def _open_claims(self) -> Iterator[tuple[str, str]]:
         """Give each product that was claimed and never published, with the run that claimed it."""

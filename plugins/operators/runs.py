@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 ENDED = (DagRunState.SUCCESS, DagRunState.FAILED)
 
 
+def is_known(context: Context, run: str) -> bool:
+    """Say whether Airflow knows a run; it does not when somebody has deleted it."""
+    dag_id, _, run_id = run.partition("/")
+    return bool(context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id]))
+
+
 def run_state(context: Context, run: str) -> RunState:
     """Say of a run, as `run_key` names it, whether it goes on; one that was deleted has ended."""
-    dag_id, _, run_id = run.partition("/")
-    counted = context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id])
-    if not counted:
+    if not is_known(context, run):
         return RunState.ENDED
+    dag_id, _, run_id = run.partition("/")
     state = context["ti"].get_dagrun_state(dag_id, run_id)
     return RunState.ENDED if state in ENDED else RunState.ALIVE

@@ -69,9 +69,7 @@ class Site:
         :param where: has what `Site.where` gave, as the results of tasks that depend on the place do.
         """
         facility = facility_named(where["facility"]).storing_at(where.get("storage_rse", AUTO))
-        bind_contextvars(
-            facility=facility.name, user=user or ""
-        )  # in all that the task logs
+        bind_contextvars(facility=facility.name, user=user or "")  # in all that the task logs
         return cls(facility, identity_of(user), closing)
 
     @property
@@ -146,7 +144,7 @@ class Site:
         return self.pfns([lfn])[lfn]
 
     def sign(self, group: str, run: str) -> None:
-        """Say in a batch's work area whose it is, so that it can be ended when nobody knows the run any more."""
+        """Say in a batch's work area whose it is: `EndOrphans` ends it when nobody knows the run any more."""
         whose = {"run": run, "owner": self.identity.user, "service": service_name()}
         self.keep(group, RUN_FILE, {**whose, **self.where})
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from esap_batch.housekeeping import RUN_FILE
 from esap_batch.jobs import InputFile, group_name
 from esap_batch.products import work_lfn
 from hooks.lake_inputs import ANY_DISK, InputLake
@@ -50,7 +49,7 @@ class StageInputs(BaseOperator):
         rse = ANY_DISK if site.facility.fetches_inputs else site.facility.storage_rse
         area = group_name(run.dag_id, run.run_id, self.task_id)
         files = [InputFile(**f) for f in site.recall(self.selection)["inputs"]]
-        site.keep(area, RUN_FILE, {"run": run_key(context)})
+        site.sign(area, run_key(context))
         lake, dataset = InputLake(site.lake), f"{work_lfn(area)}/inputs"
         lifetime = self.steering["limits"]["input_lifetime_s"]
         whose = {"kind": "inputs", "esap_run": run_key(context)}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.containers import IMAGE_FILE
-from esap_batch.housekeeping import RUN_FILE
 from esap_batch.jobs import Batch, InputFile, JobSpec, group_name, same_inputs
 from esap_batch.products import base_of, next_generation, own_claims, work_lfn
 from esap_batch.runtimes import CONTAINED, runtime_for
@@ -82,7 +81,7 @@ class SubmitJobs(NeedsLogin):
         group = group_name(run.dag_id, run.run_id, self.task_id)
         batch = self._batch(site, group, run_key(context))
         site.require_login(batch.jobs)
-        site.keep(group, RUN_FILE, {"run": run_key(context)})
+        site.sign(group, run_key(context))
         journal = site.keep(group, "batch.json", batch.journal())
         with submitting(site.storage, posixpath.dirname(journal["pfn"]), context):
             first = self._first(site, batch)

@@ -66,7 +66,7 @@ class CleanUpCampaign(BaseOperator):
             begun = work.blocks(range(work.state().next_block))
             recalled = tally(begun).recalled
             for budget in budgets(steering, context):
-                settle(work.lake, budget, work.run, recalled)
+                settle(work.lake, budget.account, work.run, recalled)
             self.log.info("recalled: %s of %s reserved", in_words(recalled), in_words(reserved["bytes"]))
         done = result_of(context, self.process)
         if plan["dry_run"] or (done and not done["failed"]):

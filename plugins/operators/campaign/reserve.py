@@ -76,7 +76,7 @@ def reserve(lake: BulkLake, found: list[Budget], run: str, size: int) -> None:
             _reserve(lake, budget, run, size)
         except BudgetExceeded as error:
             for one in found:
-                settle(lake, one, run, before[one.account])
+                settle(lake, one.account, run, before[one.account])
             raise AirflowFailException(f"{error}: nothing is recalled") from None
 
 
@@ -95,14 +95,14 @@ def _reserve(lake: BulkLake, budget: Budget, run: str, size: int) -> None:
         LOG.info("another run was faster with the budget of %s, looking again", budget.who)
 
 
-def settle(lake: BulkLake, budget: Budget, run: str, size: int) -> None:
-    """Give back what a run has reserved beyond `size` bytes."""
+def settle(lake: BulkLake, account: str, run: str, size: int) -> None:
+    """Give back what a run has reserved beyond `size` bytes in the ledger `account`."""
     left, changed = size, {}
-    for entry in (e for e in ledger(lake, budget.account) if e.run == run):
+    for entry in (e for e in ledger(lake, account) if e.run == run):
         kept = min(entry.size, left)
         left -= kept
         if kept < entry.size:
-            changed[entry_lfn(budget.account, entry.number)] = {"esap_bytes": kept}
+            changed[entry_lfn(account, entry.number)] = {"esap_bytes": kept}
     lake.describe(changed)
 
 

@@ -12,7 +12,6 @@ from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 from esap_batch.budget import in_words
 from esap_batch.campaigns import Standing, Verdict, standing_of
 from esap_batch.carousel import blocks_of
-from esap_batch.housekeeping import RUN_FILE
 from esap_batch.observations import Observation, volume_by_place
 from esap_batch.products import RunState
 from operators.campaign.work import Work
@@ -132,7 +131,7 @@ class SearchLake(BaseOperator):
             [(f.observation, f.standing.product) for f in todo], self.steering["campaign"]["block_length"]
         )
         listing = [_listed(f, places) for f in found]
-        work.site.keep(work.tag, RUN_FILE, {"run": work.run})
+        work.site.sign(work.tag, work.run)
         for block in () if dry else blocks:
             work.save(block)
         return {

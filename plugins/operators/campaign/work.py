@@ -109,8 +109,7 @@ class Work:
     @property
     def area(self) -> str:
         """Give the PFN of the folder with the run's documents."""
-        lfn = work_lfn(self.tag)
-        return self.site.pfns([lfn])[lfn]
+        return self.site.area(self.tag)
 
     def group(self, block: int) -> str:
         """Name the batch of a block's jobs."""

@@ -4,7 +4,7 @@ import pytest
 from airflow.utils.state import DagRunState
 
 from esap_batch.products import RunState
-from operators.runs import run_state
+from operators.runs import is_known, run_state
 from tests.unit.conftest import World
 
 
@@ -26,3 +26,9 @@ def test_a_run_goes_on_until_airflow_says_it_has_ended(
 
 def test_a_run_that_was_deleted_has_ended(world: World) -> None:
     assert run_state(world.context(), "campaign_crab/manual__1") is RunState.ENDED
+    assert not is_known(world.context(), "campaign_crab/manual__1")
+
+
+def test_a_run_that_has_ended_is_known(world: World) -> None:
+    world.ti.runs = {"campaign_crab/manual__1/with a slash": DagRunState.FAILED}
+    assert is_known(world.context(), "campaign_crab/manual__1/with a slash")

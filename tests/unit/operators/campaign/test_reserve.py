@@ -69,7 +69,7 @@ def test_settling_gives_back_what_was_not_recalled(lake: Any, used: int, left: l
     reserve(lake, [USER], RUN, 50)
     reserve(lake, [USER], RUN, 70)
     for _ in range(2):
-        settle(lake, USER, RUN, used)
+        settle(lake, USER.account, RUN, used)
     assert entries(lake) == [("d/other", 10), *((RUN, size) for size in left)]
 
 

@@ -212,7 +212,7 @@ class Lake:
             self.meta[name] = {"esap_ledger": account, "esap_run": "d/rival", "esap_bytes": taken}
         if lfn in self.meta:
             return False
-        self.meta[lfn] = {"esap_ledger": ledger, "esap_run": run, "esap_bytes": size}
+        self.meta[lfn] = {"kind": "budget", "esap_ledger": ledger, "esap_run": run, "esap_bytes": size}
         return True
 
     def _error(self, rule: Rule) -> str:

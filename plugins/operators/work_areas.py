@@ -1,0 +1,32 @@
+"""The work areas of all runs, on every storage element."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from esap_batch.facilities import load_facilities
+from esap_batch.housekeeping import RUN_FILE
+from esap_batch.products import WORK_AREA
+from hooks.rucio_lake import RucioLake
+from hooks.settings import config_dir
+from hooks.storage_element import StorageElement
+
+
+def storage_elements() -> list[str]:
+    """Name the storage elements of all facilities that are switched on."""
+    facilities = [f for f in load_facilities(config_dir() / "facilities.yaml") if f.enabled]
+    return sorted({rse for f in facilities for rse in (f.storage_rse, *f.other_rses)})
+
+
+def work_areas(lake: RucioLake, storage: StorageElement, rse: str) -> Iterator[tuple[str, float]]:
+    """Give each work area's PFN, and when it was last changed (Unix time)."""
+    area = lake.pfns(rse, [WORK_AREA])[WORK_AREA]
+    yield from storage.folders(area).items()
+
+
+def signature(storage: StorageElement, area: str) -> dict[str, Any]:
+    """Read whose a work area is, as `Site.sign` wrote it; empty when nobody has."""
+    pfn = f"{area}/{RUN_FILE}"
+    return dict(json.loads(storage.read(pfn))) if storage.exists([pfn]) else {}

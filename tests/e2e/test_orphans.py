@@ -1,0 +1,55 @@
+"""What is left of a run that was deleted is ended."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from esap_batch.budget import entry_lfn
+from esap_batch.housekeeping import RUN_FILE
+from esap_batch.jobs import JobState, group_name
+from esap_batch.products import work_lfn
+from hooks.dirac_wms import DiracWms
+from hooks.lake_bulk import BulkLake
+from hooks.rucio_lake import RucioLake
+from hooks.storage_element import local_path
+from tests.e2e.conftest import Runs
+
+DAG, CAMPAIGN = "hello_world", "cta_reprocessing"
+
+
+def run_file(lake: RucioLake, group: str) -> Path:
+    lfn = f"{work_lfn(group)}/{RUN_FILE}"
+    return local_path(lake.pfns("CSCS-DISK", [lfn])[lfn])
+
+
+def test_jobs_and_reservations_of_a_run_that_is_gone_are_ended(
+    alice: Runs, users: Callable[[str], Runs], lake: RucioLake, dirac: DiracWms, wait_for: Any
+) -> None:
+    """Airflow deletes no run that goes on, so this one is signed anew, as if it were that of another."""
+    carol, bulk, gone = users("carol"), BulkLake(lake), f"gone-{uuid.uuid4().hex[:8]}"
+    run = alice.start(
+        DAG, n_jobs=2, message=uuid.uuid4().hex, behaviour="slow", duration_s=600, facility="cscs"
+    )
+    group, tag = group_name(DAG, run, "submit_jobs"), group_name(CAMPAIGN, gone, "campaign")
+    wait_for(lambda: alice.task_state(DAG, run, "await_jobs") == "deferred")
+    assert carol.api.call("DELETE", f"/dags/{DAG}/dagRuns/{run}").status_code == 409
+
+    signed = json.loads(run_file(lake, group).read_text())
+    run_file(lake, group).write_text(json.dumps({**signed, "run": f"{DAG}/{gone}"}))
+    run_file(lake, tag).parent.mkdir(parents=True)
+    run_file(lake, tag).write_text(json.dumps({**signed, "run": f"{CAMPAIGN}/{gone}"}))
+    reserved = entry_lfn(f"test/{gone}", 1)
+    assert bulk.append(f"test/{gone}", reserved, f"{CAMPAIGN}/{gone}", 1000)
+
+    cleaning = carol.start("housekeeping", dry_run=False)
+    assert carol.end("housekeeping", cleaning) == "success"
+    ended = carol.api.xcom("housekeeping", cleaning, "end_orphans")["ended"]
+    assert (ended[group], ended[tag]) == (2, 0)
+    assert dirac.counts([group])[group][JobState.CANCELLED] == 2
+    assert bulk.metadata([reserved])[reserved]["esap_bytes"] == 0
+    alice.api.set_state(DAG, run, "failed")
+    assert alice.end(DAG, run) == "failed"

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException
+
+from esap_batch.jobs import JobState
+from hooks.broker import LoginNeeded
+from hooks.errors import BackendUnavailable
+from operators import orphans as module
+from operators import site as site_module
+from operators.campaign.reserve import ledger
+from operators.orphans import EndOrphans, end_batch
+from tests.unit.conftest import GROUP, RUN, FakePlaces, World
+from tests.unit.operators.campaign.conftest import Tasks, tasks  # noqa: F401 - a fixture
+from tests.unit.operators.campaign.test_finish import LEDGER, under_way
+from tests.unit.operators.campaign.world import RUN as CAMPAIGN_RUN
+
+GONE = "hello_world/deleted"
+
+
+def run(world: World, *, dry_run: bool = False) -> dict[str, int]:
+    told = EndOrphans(task_id="end_orphans").execute(world.context(params={"dry_run": dry_run}))
+    assert told["dry_run"] is dry_run
+    return dict(told["ended"])
+
+
+@pytest.fixture
+def orphan(world: World) -> World:
+    """Give a world in which two jobs of a run go on that was deleted, beside a run that is known."""
+    world.submission(2)
+    world.site().sign(GROUP, GONE)
+    world.site().sign("esap-known", RUN)
+    world.ti.runs = {RUN: "failed"}
+    world.events.clear()
+    return world
+
+
+def alive(world: World) -> int:
+    return sum(not a.state.is_terminal for a in world.backend.known[GROUP])
+
+
+def test_jobs_of_a_run_that_was_deleted_are_killed(orphan: World) -> None:
+    assert run(orphan) == {GROUP: 2}
+    assert {a.state for a in orphan.backend.known[GROUP]} == {JobState.CANCELLED}
+    assert orphan.events == [f"cancel {GROUP}", f"clean_up {GROUP}"]
+    assert orphan.opened[-1] == {
+        "type": "dirac",
+        "connection": "dirac_local",
+        "user": "alice",
+        "owner": "alice",
+        "closing": True,
+    }
+    assert run(orphan) == {GROUP: 0}
+
+
+def test_places_are_given_back(orphan: World, places: FakePlaces) -> None:
+    run(orphan)
+    assert orphan.events[-1] == f"give back lapalma {GROUP}"
+
+
+def test_a_dry_run_only_tells(orphan: World) -> None:
+    assert run(orphan, dry_run=True) == {GROUP: 0}
+    assert alive(orphan) == 2
+    assert orphan.events == []
+
+
+@pytest.mark.parametrize("changed", [{"service": "https://other"}, {"facility": "closed-since"}, None])
+def test_what_is_not_ours_is_left_alone(orphan: World, changed: dict[str, str] | None) -> None:
+    path = orphan.path(f"/ctao/esap/work/{GROUP}/run.json")
+    if changed:
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    else:
+        path.unlink()
+    assert run(orphan) == {}
+    assert alive(orphan) == 2
+
+
+def fails(orphan: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let one batch fail, and have another one beside it."""
+    orphan.site().sign("esap-another", GONE)
+    cancel = orphan.backend.cancel
+
+    def refuse(group: str) -> int:
+        if group == GROUP:
+            raise error
+        return cancel(group)
+
+    monkeypatch.setattr(orphan.backend, "cancel", refuse)
+
+
+def test_a_facility_that_is_silent_is_asked_again_and_keeps_no_other_waiting(
+    orphan: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails(orphan, monkeypatch, BackendUnavailable("DiracX", "http://x", "down"))
+    with pytest.raises(AirflowException, match=f"batch {GROUP}: DiracX at http://x does not answer"):
+        run(orphan)
+    assert "cancel esap-another" in orphan.events
+
+
+def test_jobs_that_nobody_may_reach_are_left(orphan: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails(orphan, monkeypatch, LoginNeeded("DiracX", "alice", "it has ended", "http://x"))
+    assert run(orphan) == {"esap-another": 0}
+
+
+def test_a_user_who_is_gone_keeps_no_other_waiting(orphan: World) -> None:
+    path = orphan.path(f"/ctao/esap/work/{GROUP}/run.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"owner": "nobody"}))
+    assert run(orphan) == {}
+    assert alive(orphan) == 2
+
+
+def test_a_campaign_loses_jobs_recalls_and_what_it_has_reserved(tasks: Tasks) -> None:  # noqa: F811
+    world = under_way(tasks)
+    work = world.worker()
+    assert world.backend.alive
+    for _ in range(2):
+        end_batch(work.site, work.tag, CAMPAIGN_RUN)
+    assert world.backend.alive == []
+    assert world.lake.rules == {}
+    lake: Any = world.lake
+    assert [(e.run, e.size) for e in ledger(lake, LEDGER)] == [(CAMPAIGN_RUN, 300)]
+
+
+def test_the_signature_names_the_service(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_module, "service_name", lambda: "https://batch.example")
+    world.site().sign(GROUP, RUN)
+    signed = json.loads(world.path(f"/ctao/esap/work/{GROUP}/run.json").read_text())
+    assert signed == {
+        "run": RUN,
+        "owner": "alice",
+        "service": "https://batch.example",
+        "facility": "lapalma",
+        "storage_rse": "LAPALMA-DISK",
+    }
+    monkeypatch.setattr(module, "service_name", lambda: "https://other.example")
+    assert run(world) == {}

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from operators.work_areas import signature, storage_elements, work_areas
+from tests.unit.conftest import GROUP, RUN, World
+
+
+def test_all_places_of_outputs_are_looked_at() -> None:
+    found = storage_elements()
+    assert {"LAPALMA-DISK", "CSCS-DISK"} <= set(found)
+    assert found == sorted(set(found))
+
+
+def test_each_work_area_is_found_with_its_owner(world: World) -> None:
+    world.site().sign(GROUP, RUN)
+    world.site().keep("esap-unsigned", "batch.json", {})
+    (unsigned, _), (signed, changed) = sorted(
+        work_areas(world.site().lake, world.storage, "LAPALMA-DISK"), key=lambda one: GROUP in one[0]
+    )
+    assert signature(world.storage, signed)["run"] == RUN
+    assert signature(world.storage, unsigned) == {}
+    assert changed >= world.path(f"/ctao/esap/work/{GROUP}/run.json").stat().st_mtime
