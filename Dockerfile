@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="esap-batch" \
       org.opencontainers.image.licenses="NOASSERTION"
 # Any user id will do, as long as its group is 0: what must be written belongs to that group.
 RUN useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow esap \
-    && install -d -m 0775 -o 50000 -g 0 /opt/airflow/logs /var/lib/esap-grid/storage /run/esap-grid
+    && install -d -m 0775 -o 50000 -g 0 /opt/airflow/logs /opt/airflow/audit /var/lib/esap-grid/storage /run/esap-grid
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/esap /opt/esap
 COPY --from=build /opt/airflow/airflow.cfg /opt/airflow/airflow.cfg
