@@ -6,6 +6,7 @@ import shutil
 import signal
 from typing import Any, Dict, List, Optional
 
+from .cache import IMAGE_CACHE
 from .containers import CONTAINED, DOCKER, INSIDE, Container
 from .engines import ENGINES, find_engine
 from .images import image_of, load_into_docker, mounts_of, unpacked
@@ -14,7 +15,6 @@ from .logs import PAYLOAD_LOG, last_words, say, tail_of
 from .reasons import JobError, Json
 from .software import has_software_inside
 from .tools import run_tool
-from .unpacking import IMAGE_CACHE
 
 SETTLE_S = 1.0  # what podman has started tidies up by itself
 SIGNALLED = 128  # exit codes above it tell of a signal where a shell or a container stands between

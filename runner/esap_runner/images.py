@@ -3,12 +3,13 @@
 import os
 from typing import Optional, Tuple
 
+from .cache import cached_image, hold, locked
 from .containers import CONTAINED, DOCKER, ROOTFS
 from .logs import last_words
 from .reasons import JobError, Json
 from .software import software_root
 from .tools import run_tool
-from .unpacking import SYSTEM_FOLDERS, cached_image, check_digest, locked, mount_point, unpack_image
+from .unpacking import SYSTEM_FOLDERS, check_digest, mount_point, unpack_image
 from .values import SHA256
 
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")  # of the node, for payloads that may use the network
@@ -89,7 +90,7 @@ def mounts_of(runtime: Json, root: Optional[str]) -> Tuple[str, ...]:
 
 
 def is_unpacked(runtime: Json, name: str) -> bool:
-    """True for an input that is an image which this node has unpacked already."""
+    """True for an input that is an image which this node has unpacked already, and keeps for this job."""
     if runtime["type"] not in (set(CONTAINED) - {DOCKER}) or runtime.get("image") != name:
         return False
-    return os.path.isdir(cached_image(runtime["sha256"]))
+    return hold(runtime["sha256"])

@@ -2,39 +2,17 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
-import stat
 import tarfile
-import tempfile
 import zlib
-from typing import Iterator
 
+from .cache import cached_image, clear, hold, lock_of, locked, new_part, trim
 from .containers import INSIDE
 from .reasons import JobError
 from .streams import checksums_of
 
-IMAGE_CACHE = "ESAP_IMAGE_CACHE"  # names the node's folder of unpacked images
 SYSTEM_FOLDERS = ("proc", "dev", "sys", "run", "etc", INSIDE.strip("/"))  # that something is mounted at
-
-
-def cached_image(digest: str) -> str:
-    """Give the place of an unpacked image in the node's cache; JobError when the cache is not this user's."""
-    cache = os.environ.get(IMAGE_CACHE) or f"/var/tmp/esap-images-{os.getuid()}"  # noqa: S108 - checked below
-    os.makedirs(cache, mode=0o700, exist_ok=True)
-    found = os.lstat(cache)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise JobError("SOFTWARE_MISSING", f"the image cache {cache} is not this user's own directory")
-    return os.path.join(cache, digest)
-
-
-@contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold a lock that all jobs of the node see; it ends with the process at the latest."""
-    with open(path, "ab") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def check_digest(archive: str, digest: str) -> None:
@@ -46,30 +24,32 @@ def check_digest(archive: str, digest: str) -> None:
 
 def unpack_image(archive: str, digest: str) -> str:
     """Unpack an image into the node's cache, once for all jobs; JobError when it is not what it should be."""
-    target = cached_image(digest)
-    if os.path.isdir(target):
-        return target
-    cache = os.path.dirname(target)
-    with locked(os.path.join(cache, f".lock-{digest}")):
-        if os.path.isdir(target):  # another job was faster
-            return target
-        for name in os.listdir(cache):  # what a killed job has left
-            if name.startswith(f".part-{digest}-"):
-                shutil.rmtree(os.path.join(cache, name))
-        check_digest(archive, digest)
-        part = tempfile.mkdtemp(prefix=f".part-{digest}-", dir=cache)
-        try:
-            with tarfile.open(archive) as tar:
-                extract(tar, part)
-            for name in SYSTEM_FOLDERS:
-                mount_point(part, "/" + name)
-            os.chmod(part, 0o755)  # noqa: S103 - the root directory of the contained payload
-            os.rename(part, target)
-        except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise JobError("INPUT_CORRUPT", f"the image {archive} cannot be unpacked: {error}") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return target
+    is_new = False
+    while not hold(digest):  # another job may remove it between its unpacking and our use of it
+        with locked(lock_of(digest)):
+            if not os.path.isdir(cached_image(digest)):  # else another job was faster
+                _unpack(archive, digest)
+                is_new = True
+    if is_new:
+        trim()
+    return cached_image(digest)
+
+
+def _unpack(archive: str, digest: str) -> None:
+    check_digest(archive, digest)
+    clear(digest)
+    part = new_part(digest)
+    try:
+        with tarfile.open(archive) as tar:
+            extract(tar, part)
+        for name in SYSTEM_FOLDERS:
+            mount_point(part, "/" + name)
+        os.chmod(part, 0o755)  # noqa: S103 - the root directory of the contained payload
+        os.rename(part, cached_image(digest))
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise JobError("INPUT_CORRUPT", f"the image {archive} cannot be unpacked: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def mount_point(root: str, path: str, is_file: bool = False) -> None:
