@@ -143,24 +143,21 @@ class Supervisor:
         self.end_strays()
 
     def start(self, name: str) -> None:
-        try:
-            self._rpc.startProcess(name, False)
-        except xmlrpc.client.Fault as fault:
-            if "ALREADY_STARTED" not in fault.faultString:
-                raise RuntimeError(
-                    f"localgrid: supervisor cannot start {name}: {fault.faultString}"
-                ) from fault
+        self._tell("start", name, wait=False, unless="ALREADY_STARTED")
 
     def stop(self, name: str) -> None:
         """Stop a service and wait for its end."""
-        try:
-            self._rpc.stopProcess(name, True)
-        except xmlrpc.client.Fault as fault:
-            if "NOT_RUNNING" not in fault.faultString:
-                raise RuntimeError(
-                    f"localgrid: supervisor cannot stop {name}: {fault.faultString}"
-                ) from fault
+        self._tell("stop", name, wait=True, unless="NOT_RUNNING")
         kill_all(self.members(name))
+
+    def _tell(self, verb: str, name: str, *, wait: bool, unless: str) -> None:
+        """Have a service started or stopped; `unless` is how supervisord says that it is so already."""
+        try:
+            getattr(self._rpc, f"{verb}Process")(name, wait)
+        except xmlrpc.client.Fault as fault:
+            if unless not in fault.faultString:
+                words = f"localgrid: supervisor cannot {verb} {name}: {fault.faultString}"
+                raise RuntimeError(words) from fault
 
     def kill(self, name: str) -> None:
         """SIGKILL to every process of a service at once."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.settings import config_dir, runner_dir
+from hooks.settings import config_dir, runner_dir, service_name
 
 
 def test_a_checkout_works_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,3 +19,8 @@ def test_a_deployment_may_keep_both_elsewhere_and_change_its_mind(monkeypatch: p
         monkeypatch.setenv("ESAP_CONFIG_DIR", place)
         monkeypatch.setenv("ESAP_RUNNER_DIR", f"{place}/runner")
         assert (config_dir(), runner_dir()) == (Path(place), Path(place, "runner"))
+
+
+def test_a_service_is_known_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://batch.example/")
+    assert service_name() == "https://batch.example"
