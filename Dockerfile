@@ -39,5 +39,5 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     USER=esap
 WORKDIR /opt/airflow
 USER 50000:0
-ENTRYPOINT ["/opt/esap/bin/airflow"]
-CMD ["version"]
+ENTRYPOINT ["/opt/esap/bin/start"]
+CMD ["airflow", "version"]

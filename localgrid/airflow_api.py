@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 import uuid
@@ -41,15 +42,18 @@ class _Bearer(httpx.Auth):
 class AirflowApi:
     """Airflow as one of its users. Every method raises `httpx.HTTPError` when Airflow does not answer."""
 
-    def __init__(self, url: str, get_tokens: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, url: str, get_tokens: Callable[[], Mapping[str, Any]], verify: ssl.SSLContext | bool = True
+    ) -> None:
         """Make the client.
 
         :param get_tokens: gives a new answer of the issuer's token endpoint.
+        :param verify: whom to trust where the address is one of HTTPS.
         """
         self.url = url
         self._bearer = _Bearer(get_tokens)
         # The first call after a start takes seconds.
-        self._http = httpx.Client(base_url=url, timeout=60, auth=self._bearer)
+        self._http = httpx.Client(base_url=url, timeout=60, auth=self._bearer, verify=verify)
 
     @classmethod
     def of(cls, info: Mapping[str, Any], user: str) -> AirflowApi:

@@ -1,0 +1,88 @@
+"""A Docker engine: the one that the environment leads to, or else one of our own that leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.deploy.shell import run
+
+HERE = Path(__file__).parent
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answers, and what leads `docker` to it."""
+
+    environment: dict[str, str]
+    own: bool
+
+    def docker(self, *arguments: str | Path, cwd: Path | None = None, within: float = 900) -> str:
+        return run("docker", *arguments, env=self.environment, cwd=cwd, within=within)
+
+
+def _answers(environment: dict[str, str]) -> bool:
+    command = ["docker", "info"]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@contextmanager
+def engine(home: Path) -> Iterator[Engine]:
+    """Give an engine; one that had to be started is removed with all that it had and its network rules."""
+    plugins = home / "config"
+    plugins.mkdir(parents=True)
+    environment = {"DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG", str(plugins))}
+    run(HERE / "tools.sh", environment["DOCKER_CONFIG"])
+    if _answers(environment):
+        yield Engine(environment, own=False)
+        return
+    environment["DOCKER_HOST"] = f"unix://{home}/docker.sock"
+    rules, links = run("iptables-save"), _links()
+    process = _start(home, environment)
+    try:
+        yield Engine(environment, own=True)
+    finally:
+        _stop(process)
+        subprocess.run(["iptables-restore"], input=rules, text=True, check=True)
+        for link in _links() - links:
+            run("ip", "link", "delete", link)
+        shutil.rmtree(home)
+
+
+def _links() -> set[str]:
+    return {line.split(": ")[1].split("@")[0] for line in run("ip", "-o", "link").splitlines()}
+
+
+def _start(home: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = ["dockerd", "-H", environment["DOCKER_HOST"], "--data-root", home / "data"]
+    command += ["--exec-root", home / "exec", "--pidfile", home / "pid", "--log-level", "warn"]
+    # Small machines without CAP_SYS_RESOURCE can neither lower the score nor raise the limits.
+    command += ["--oom-score-adjust", "0", "--default-ulimit", "nofile=20000:20000", "--ip", "127.0.0.1"]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _answers(environment):
+        if process.poll() is not None or time.monotonic() > deadline:
+            words = (home / "log").read_text()[-2000:]
+            _stop(process)
+            raise RuntimeError(f"dockerd did not come up:\n{words}")
+        time.sleep(0.2)
+    return process
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    process.wait(STOP_TIMEOUT_S)

@@ -1,0 +1,59 @@
+"""Images without a registry: stand-ins of the base images from Debian's packages, then the project's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from tests.deploy.engine import HERE, Engine
+from tests.deploy.shell import run
+
+DEBIAN = "debian:bookworm-slim"
+# The stand-in of each base image that docker-compose.yaml and the Dockerfiles name.
+STANDINS = {
+    "python": "python:3.11-slim-bookworm",
+    "redis": "redis:7.2-bookworm",
+    "postgres": "postgres:16-bookworm",
+    "nginx": "nginx:1.28-bookworm",
+}
+OWN = {"esap-batch:0.1.0": "Dockerfile", "esap-batch-grid:0.1.0": "deploy/grid/Dockerfile"}
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def has(engine: Engine, image: str) -> bool:
+    return bool(engine.docker("image", "ls", "--quiet", image).strip())
+
+
+def make_all(engine: Engine, project: Path, work: Path) -> dict[str, int]:
+    """Build what is missing, the project's own images always; give the size of each (bytes)."""
+    if not has(engine, DEBIAN):
+        _make_debian(engine, work)
+    context = work / "standins"
+    shutil.copytree(HERE / "standins", context)
+    shutil.copy(CERTIFICATES, context)  # a machine behind a gateway of its own trusts more than Debian does
+    for name, image in STANDINS.items():
+        if not has(engine, image):
+            _build(engine, image, context / f"{name}.Containerfile", context)
+    for image, file in OWN.items():
+        _build(engine, image, project / file, project)
+    return {image: _size(engine, image) for image in (*STANDINS.values(), *OWN)}
+
+
+def _make_debian(engine: Engine, work: Path) -> None:
+    archive = work / "debian.tar"
+    lists = Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list")
+    options = ["--variant=minbase", "--include=ca-certificates,tzdata"]
+    options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")]
+    run("mmdebstrap", *options, "bookworm", archive, next(path for path in lists if path.exists()))
+    changes = ("CMD bash", "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    engine.docker("import", *(part for one in changes for part in ("--change", one)), archive, DEBIAN)
+    archive.unlink()
+
+
+def _build(engine: Engine, image: str, file: Path, context: Path) -> None:
+    engine.docker("build", "--network", "host", "--tag", image, "--file", file, context, within=1800)
+
+
+def _size(engine: Engine, image: str) -> int:
+    return int(json.loads(engine.docker("image", "inspect", image))[0]["Size"])

@@ -1,0 +1,201 @@
+"""The unchanged compose file on a real engine: what holds at rest, then what holds while parts die."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esap_batch.jobs import group_name
+from localgrid.airflow_api import ENDED, AirflowApi
+from localgrid.layout import PROJECT
+from tests.deploy.deployment import Deployment
+
+DAG = "cta_irf"
+EXAMPLE = json.loads((PROJECT / "config" / "workflows" / DAG / "example.json").read_text())
+RUN_WITHIN_S = 900
+JOBS = "/var/lib/esap-grid/diracx/db/jobdb.db"
+MADE_AS_ROOT = {"postgres"}  # becomes the user postgres
+Wait = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def alice(deployment: Deployment) -> AirflowApi:
+    return deployment.api("alice")
+
+
+def start(api: AirflowApi, **conf: Any) -> str:
+    answer = api.trigger(DAG, EXAMPLE | conf)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["dag_run_id"])
+
+
+def state_of(api: AirflowApi, run: str, task: str) -> str:
+    return str(api.tasks(DAG, run)[task]["state"])
+
+
+def product(api: AirflowApi, run: str, wait_for: Wait) -> dict[str, Any]:
+    """Wait for a run and give its product."""
+    wait_for(lambda: api.run(DAG, run)["state"] in ENDED, RUN_WITHIN_S)
+    states = {name: task["state"] for name, task in api.tasks(DAG, run).items()}
+    assert api.run(DAG, run)["state"] == "success", states
+    end = api.xcom(DAG, run, "report_end")
+    assert end["outcome"] == "published"
+    return dict(end["product"])
+
+
+def jobs_of(deployment: Deployment, run: str) -> list[str]:
+    """Give the names of all jobs that DiracX has of a run, from its own database."""
+    groups = [group_name(DAG, run, task) for task in ("submit_simulation", "submit_merge")]
+    query = f"select JobName from Jobs where JobGroup in ('{groups[0]}', '{groups[1]}')"
+    program = f"import sqlite3; print(*[r[0] for r in sqlite3.connect({JOBS!r}).execute({query!r})])"
+    return deployment.compose("exec", "-T", "grid", ".venv/bin/python", "-c", program).split()
+
+
+# At rest.
+
+
+def test_everything_is_healthy(deployment: Deployment) -> None:
+    states = {
+        one["Config"]["Labels"]["com.docker.compose.service"]: one["State"] for one in deployment.containers()
+    }
+    init = states.pop("init")
+    assert (init["Status"], init["ExitCode"]) == ("exited", 0)
+    assert {name: state["Health"]["Status"] for name, state in states.items()} == dict.fromkeys(
+        states, "healthy"
+    )
+
+
+def test_only_the_proxy_is_reached_from_outside(deployment: Deployment) -> None:
+    published = {}
+    for one in deployment.containers():
+        service = one["Config"]["Labels"]["com.docker.compose.service"]
+        bound = [b["HostIp"] for ports in one["NetworkSettings"]["Ports"].values() for b in ports or ()]
+        if bound:
+            published[service] = set(bound)
+    # The grid is a laptop's: its issuer's pages are for the browser on the same machine.
+    assert published == {"proxy": {"127.0.0.1"}, "grid": {"127.0.0.1"}}
+
+
+def test_nobody_has_more_rights_than_needed(deployment: Deployment) -> None:
+    for one in deployment.containers():
+        service, host = one["Config"]["Labels"]["com.docker.compose.service"], one["HostConfig"]
+        assert host["ReadonlyRootfs"], service
+        assert host["CapDrop"] == ["ALL"], service
+        assert host["SecurityOpt"] == ["no-new-privileges:true"], service
+        assert host["Memory"] > 0, service
+        assert host["PidsLimit"] > 0, service
+        assert service in MADE_AS_ROOT or one["Config"]["User"] not in ("", "root", "0", "0:0"), service
+
+
+def test_no_secret_is_in_an_environment(deployment: Deployment) -> None:
+    """Neither in a container's settings nor in any process's environment or command line."""
+    secrets = {
+        name: value
+        for name, value in deployment.secrets().items()
+        if name not in ("tls.crt", "tls.key", "redis.conf", "connections.json")
+    }
+    read = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' || true"
+    for one in deployment.containers():
+        if one["State"]["Status"] != "running":
+            continue
+        shown = json.dumps(one) + deployment.engine.docker("exec", one["Id"], "sh", "-c", read)
+        for name, value in secrets.items():
+            assert value.strip() not in shown, (one["Name"], name)
+
+
+def test_a_worker_has_no_way_to_the_database(deployment: Deployment) -> None:
+    program = "import socket; socket.create_connection(('postgres', 5432), 3)"
+    with pytest.raises(RuntimeError, match="gaierror"):
+        deployment.compose("exec", "-T", "worker", "python", "-c", program)
+    there = set(deployment.compose("exec", "-T", "worker", "ls", "/run/secrets").split())
+    assert there == {"broker_url", "result_backend_url", "connections.json"}
+
+
+# With users.
+
+
+def test_strangers_are_refused(deployment: Deployment, alice: AirflowApi) -> None:
+    body = {"logical_date": None, "conf": EXAMPLE}
+    path = f"/api/v2/dags/{DAG}/dagRuns"
+    assert deployment.http().post(path, json=body).status_code == 401
+    assert deployment.http(alice.token[:-6] + "aaaaaa").post(path, json=body).status_code == 401
+    assert deployment.api("dave").trigger(DAG, EXAMPLE).status_code == 403  # of another experiment
+
+
+def test_a_request_becomes_a_product(
+    deployment: Deployment, alice: AirflowApi, wait_for: Wait, figures: dict[str, object]
+) -> None:
+    run = start(alice)
+    made = product(alice, run, wait_for)
+    figures["cta_irf"] = f"{alice.run(DAG, run)['duration']:.0f} s"
+    assert made["files"] >= 4
+    http = deployment.http(alice.token)
+    (job,) = [one for one in http.get("/batch/jobs").json()["results"] if run in json.dumps(one)]
+    results = http.get(f"/batch/jobs/{job['id']}/results.zip")
+    assert results.status_code == 200, results.text[:500]
+    assert results.content[:2] == b"PK"
+    figures["memory of all containers"] = memory(deployment)
+
+
+def memory(deployment: Deployment) -> str:
+    """Give what each container holds, as the engine tells."""
+    ids = [one["Id"] for one in deployment.containers() if one["State"]["Status"] == "running"]
+    lines = deployment.engine.docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", *ids)
+    short = [line.removeprefix(f"{deployment.name}-").split(" / ")[0] for line in lines.splitlines()]
+    return ", ".join(sorted(short))
+
+
+def test_parts_die_and_are_replaced_while_a_run_goes_on(
+    deployment: Deployment, alice: AirflowApi, wait_for: Wait
+) -> None:
+    """Three workers, the busy one killed; two schedulers and triggerers; all of them replaced in mid-run."""
+    scales = ("--scale", "worker=3", "--scale", "scheduler=2", "--scale", "triggerer=2")
+    deployment.up(*scales)
+    run = start(alice, azimuth_deg=0)
+
+    def busy() -> str:
+        submit = alice.tasks(DAG, run)["submit_simulation"]
+        assert submit["state"] not in ("success", "failed"), "submitted before its worker could be killed"
+        return str(submit["hostname"] or "") if submit["state"] == "running" else ""
+
+    victim = wait_for(busy, 240)
+    deployment.engine.docker("kill", victim)
+    wait_for(lambda: state_of(alice, run, "await_simulation") == "deferred", 400)
+    schedulers, triggerers = deployment.containers("scheduler"), deployment.containers("triggerer")
+    deployment.engine.docker("kill", schedulers[0]["Id"], triggerers[0]["Id"])
+    deployment.up(*scales, "--force-recreate", "--no-deps", "scheduler", "triggerer", "worker")
+    made = product(alice, run, wait_for)
+    names = jobs_of(deployment, run)
+    assert len(names) == len(set(names)) == made["jobs"]
+    assert alice.tasks(DAG, run)["submit_simulation"]["try_number"] > 1
+    deployment.up()
+
+
+def test_a_backup_brings_back_a_run_that_goes_on(
+    deployment: Deployment, wait_for: Wait, tmp_path: Path, figures: dict[str, object]
+) -> None:
+    alice = deployment.api("alice")
+    run = start(alice, zenith_deg=40)
+    wait_for(lambda: state_of(alice, run, "await_simulation") == "deferred", 240)
+    deployment.script("backup.sh", tmp_path / "backup.tar.gz")
+    assert (tmp_path / "backup.tar.gz").stat().st_mode & 0o777 == 0o600
+    secrets = deployment.secrets()
+
+    # All that is this deployment's is gone; the grid, which stands for the site's systems, stays.
+    services = [s for s in deployment.compose("config", "--services").split() if s != "grid"]
+    deployment.compose("rm", "--stop", "--force", *services)
+    deployment.engine.docker("volume", "rm", f"{deployment.name}_database")
+    shutil.rmtree(deployment.project / "deploy" / "secrets")
+    (deployment.project / ".env").unlink()
+
+    deployment.script("restore.sh", tmp_path / "backup.tar.gz")
+    assert deployment.secrets() == secrets
+    figures["start after a restore"] = f"{deployment.up():.0f} s"
+    made = product(alice, run, wait_for)
+    names = jobs_of(deployment, run)
+    assert len(names) == len(set(names)) == made["jobs"]
