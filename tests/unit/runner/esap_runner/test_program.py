@@ -1,26 +1,10 @@
 from __future__ import annotations
 
-import ast
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.unit.runner.conftest import PROJECT, Node, is_alive, sh
-
-MODULES = sorted((PROJECT / "runner" / "esap_runner").glob("*.py"))
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_is_a_program_that_python_3_6_can_read(path: Path) -> None:
-    source = path.read_text()
-    tree = ast.parse(source, feature_version=(3, 6))
-    roots = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    roots |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level}
-    assert {root.split(".")[0] for root in roots} <= sys.stdlib_module_names
-    assert "capture_output" not in source  # 3.7
-    assert "missing_ok" not in source  # 3.8
+from tests.unit.runner.conftest import Node, is_alive, sh
 
 
 @pytest.mark.parametrize("arguments", [[], ["--index", "three"], ["--index", "3", "--what"]])
