@@ -108,3 +108,14 @@ def test_the_chart_gets_the_settings_of_the_image() -> None:
     assert given == {key: value for key, value in ours.items() if key not in its_own} | {
         ("api", "base_url"): "https://esap-batch.example.org"
     }
+
+
+def test_the_page_tells_who_has_each_secret() -> None:
+    page = (PROJECT / "docs" / "deploy.md").read_text()
+    rows = re.findall(r"^\| (`[a-z_.`, ]+`) \| ([a-z, ;-]+) \|", page, re.MULTILINE)
+    told = {
+        frozenset(re.findall(r"`([^`]+)`", names)): set(re.findall(r"[a-z-]+", who)) for names, who in rows
+    }
+    assert set().union(*told) == set().union(*SECRETS.values()) - {"tls.crt"}
+    for names, who in told.items():
+        assert who == {service for service, has in SECRETS.items() if has & names}, names
