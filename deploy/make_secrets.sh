@@ -24,6 +24,7 @@ echo "redis://:$(cat $DIR/redis_password)@redis:6379/1" | secret result_backend_
 fernet | secret fernet_key
 random 64 | secret jwt_secret
 random 48 | secret api_secret_key
+random 18 | secret grafana_password # deploy/monitoring; the user is admin
 secret connections.json <<JSON
 {
   "esap_broker": {"conn_type": "http", "host": "http://api-server:8080", "password": "$(random 48)"},

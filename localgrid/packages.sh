@@ -6,14 +6,15 @@ set -euo pipefail
 SLURM="slurmctld slurmd slurm-client munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core
     mariadb-client-core libnss-wrapper openssh-server openssh-client"
 CONTAINERS="bubblewrap podman crun uidmap fuse-overlayfs slirp4netns proot"
+MONITORING="prometheus" # for its promtool, and for tests of what it scrapes
 POLICY=/usr/sbin/policy-rc.d
 
 missing() {
     local package
     # shellcheck disable=SC2086
-    dpkg-query -W -f '${Package} ${db:Status-Status}\n' $SLURM $CONTAINERS 2>/dev/null |
+    dpkg-query -W -f '${Package} ${db:Status-Status}\n' $SLURM $CONTAINERS $MONITORING 2>/dev/null |
         awk '$2 == "installed" { print $1 }' | sort >"$THERE" || true
-    for package in $SLURM $CONTAINERS; do grep -qx "$package" "$THERE" || printf '%s ' "$package"; done
+    for package in $SLURM $CONTAINERS $MONITORING; do grep -qx "$package" "$THERE" || printf '%s ' "$package"; done
 }
 
 THERE=$(mktemp)
