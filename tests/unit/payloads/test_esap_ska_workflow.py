@@ -107,18 +107,19 @@ def test_a_workflow_that_wants_the_network_fails_and_says_why(here: Path) -> Non
     assert "jobs have no network" in result.stderr.splitlines()[-1]
 
 
-def test_a_job_that_has_no_network_already_needs_nothing_to_take_it_away(here: Path) -> None:
-    nothing = here / "bin"
-    nothing.mkdir()
+@pytest.mark.parametrize(("start", "is_warned"), [(ALONE, False), ((), True)])
+def test_a_job_that_has_no_network_already_needs_nothing_to_take_it_away(
+    start: tuple[str, ...], is_warned: bool, here: Path
+) -> None:
     code = 'rule make:\n    output: "a"\n    run:\n        open(output[0], "w").close()\n'
     (here / "Snakefile").write_text(code)
     config = {"snakefile": "Snakefile", "archive": None, "workflow_config": "workflow.json", "outputs": ["a"]}
     (here / "config.json").write_text(json.dumps(config))
-    program = [SKA_BIN / "esap-ska", "workflow", "--config", "config.json"]
-    for start, warned in (([*ALONE], False), ([], True)):
-        result = run([*start, *program], here, PATH=str(nothing))
-        assert result.code == 0, result.stderr
-        assert ("cannot take the network away" in result.stderr) is warned
+    (here / "bin").mkdir()
+    program = SKA_BIN / "esap-ska"
+    result = run([*start, program, "workflow", "--config", "config.json"], here, PATH=str(here / "bin"))
+    assert result.code == 0, result.stderr
+    assert ("cannot take the network away" in result.stderr) is is_warned
 
 
 @pytest.mark.parametrize(

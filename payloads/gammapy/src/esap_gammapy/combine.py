@@ -123,11 +123,20 @@ def _flux_points(dataset: SpectrumDatasetOnOff, edges: Any) -> list[FluxPoint]:
 
 def _point(row: Any, n_on: float, n_off: float, alpha: float) -> FluxPoint:
     significance = float(np.nan_to_num(row["sqrt_ts"]))
-    energies = (float(row[n]) for n in ("e_ref", "e_min", "e_max"))
-    fluxes = (float(row[n]) for n in ("dnde", "dnde_errn", "dnde_errp", "dnde_ul"))
-    expected = float(np.sum(row["npred"]))
     return FluxPoint(
-        *energies, *fluxes, significance < LEAST_SIGNIFICANCE, significance, n_on, n_off, alpha, expected
+        e_ref=float(row["e_ref"]),
+        e_min=float(row["e_min"]),
+        e_max=float(row["e_max"]),
+        dnde=float(row["dnde"]),
+        dnde_errn=float(row["dnde_errn"]),
+        dnde_errp=float(row["dnde_errp"]),
+        dnde_ul=float(row["dnde_ul"]),
+        is_ul=significance < LEAST_SIGNIFICANCE,
+        sqrt_ts=significance,
+        n_on=n_on,
+        n_off=n_off,
+        alpha=alpha,
+        npred=float(np.sum(row["npred"])),
     )
 
 
