@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from esap_batch.basket import Entry, input_rules, read_basket
+from esap_batch.basket import input_rules, read_basket
 from esap_batch.errors import Problem
 from esap_batch.facilities import Requirements
 from esap_batch.identity import Identity
@@ -16,11 +16,9 @@ from esap_batch.selection import (
     Catalogue,
     DataSelection,
     Policy,
-    SelectionRefused,
-    search_project,
     select,
 )
-from esap_batch.use_cases.shared import CONFIG, NOOP, needed
+from esap_batch.use_cases.shared import CONFIG, asked_data, is_noop, needed
 from esap_batch.workflows import Workflow
 
 PROGRAMS = {"esap-fits": "esap-fits", "gammapy": "esap-gammapy"}
@@ -57,13 +55,7 @@ def choose(
     """Find the observations of basket and project; SelectionRefused when they cannot be analysed."""
     request, settings = steering["request"], steering["production"]
     rules = input_rules(settings["input_rules"])
-    entries: list[Entry]
-    entries, _ = read_basket(request.get("basket", []))
-    if project := request.get("project"):
-        if reason := projects.refuses(project, identity):
-            allowed = ", ".join(projects.readable(identity)) or "none"
-            raise SelectionRefused(f"project = {project!r}: {reason}; allowed: {allowed}")
-        entries = [*entries, *search_project(catalogue, rules, project)]
+    entries = asked_data(request, rules, identity, projects, catalogue)
     policy = Policy(
         rules=rules,
         refuses=lambda name: projects.refuses(name, identity),
@@ -104,7 +96,7 @@ def combine_jobs(
     steering: Mapping[str, Any], directory: str, inputs: Sequence[InputFile] = ()
 ) -> list[JobSpec]:
     """Make the one job that puts the counts of all units together."""
-    if _is_noop(steering):
+    if is_noop(steering):
         name = "hello.json"
         command, config = ("esap-noop", "run"), _greeting(name, 0, "all units")
         outputs = [OutputSpec(name, f"{directory}/{name}", ("esap-noop", "validate", name))]
@@ -145,10 +137,6 @@ def _analysis_problems(request: Mapping[str, Any], workflow: Workflow) -> Iterat
         )
 
 
-def _is_noop(steering: Mapping[str, Any]) -> bool:
-    return bool(steering["request"]["processor"] == NOOP)
-
-
 def _program(steering: Mapping[str, Any]) -> str:
     return PROGRAMS[steering["request"]["processor"]]
 
@@ -162,7 +150,7 @@ def _analysis_job(
 ) -> JobSpec:
     lfns = sorted({lfn for part in unit["parts"] for lfn in part["lfns"]})
     names: tuple[str, ...]
-    if _is_noop(steering):
+    if is_noop(steering):
         names = (f"hello_{index:05d}.json",)
         command, config = ("esap-noop", "run"), _greeting(names[0], index, unit["label"])
         outputs = [OutputSpec(n, f"{directory}/{n}", ("esap-noop", "validate", n)) for n in names]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from esap_batch.basket import Entry, input_rules, read_basket
+from esap_batch.basket import input_rules, read_basket
 from esap_batch.errors import Problem
 from esap_batch.facilities import Requirements
 from esap_batch.fingerprint import canonical_json
@@ -22,11 +22,9 @@ from esap_batch.selection import (
     Catalogue,
     DataSelection,
     Policy,
-    SelectionRefused,
-    search_project,
     select,
 )
-from esap_batch.use_cases.shared import CONFIG, NOOP, greeting, needed
+from esap_batch.use_cases.shared import CONFIG, asked_data, greeting, is_noop, needed
 from esap_batch.workflows import Workflow
 
 SCRIPT, PROFILE = "script.py", "profile.json"
@@ -68,16 +66,9 @@ def choose(
     """Find the data of basket and project, or plan toy data; SelectionRefused when there are none."""
     request, settings = steering["request"], steering["production"]
     rules = input_rules(settings["input_rules"])
-    entries: list[Entry]
-    entries, _ = read_basket(request.get("basket", []))
-    project = request.get("project")
-    if not entries and not project:
+    if not request.get("basket") and not request.get("project"):
         return ToyData((), (), toy={**settings["toy"], "events": request["toy_events"]})
-    if project:
-        if reason := projects.refuses(project, identity):
-            allowed = ", ".join(projects.readable(identity)) or "none"
-            raise SelectionRefused(f"project = {project!r}: {reason}; allowed: {allowed}")
-        entries = [*entries, *search_project(catalogue, rules, project)]
+    entries = asked_data(request, rules, identity, projects, catalogue)
     policy = Policy(
         rules=rules,
         refuses=lambda name: projects.refuses(name, identity),
@@ -114,7 +105,7 @@ def merge_jobs(
     steering: Mapping[str, Any], directory: str, inputs: Sequence[InputFile] = ()
 ) -> list[JobSpec]:
     """Make the one job that puts the files of all scripts together."""
-    if _is_noop(steering):
+    if is_noop(steering):
         return [greeting(directory, 0, "hello.json", _merge_limits(steering), inputs)]
     profile = steering["profile"]
     config = {
@@ -151,7 +142,7 @@ def _script_job(
     toy: Mapping[str, int] | None,
 ) -> JobSpec:
     limits = _script_limits(steering, sum(i.size for i in inputs))
-    if _is_noop(steering):
+    if is_noop(steering):
         return greeting(directory, index, f"hello_{index:05d}.json", limits, inputs)
     name, request = f"analysis_{index:05d}.root", steering["request"]
     config: dict[str, Any] = {
@@ -197,10 +188,6 @@ def _parameter_problems(text: str) -> Iterator[Problem]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
-
-
-def _is_noop(steering: Mapping[str, Any]) -> bool:
-    return bool(steering["request"]["processor"] == NOOP)
 
 
 def _script_limits(steering: Mapping[str, Any], input_bytes: int) -> Limits:

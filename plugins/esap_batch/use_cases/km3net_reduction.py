@@ -16,7 +16,7 @@ from esap_batch.partition import Split, Splitting
 from esap_batch.projects import Projects
 from esap_batch.runtimes import ANY
 from esap_batch.selection import Catalogue, DataSelection, Policy, select
-from esap_batch.use_cases.shared import CONFIG, NOOP, greeting, needed
+from esap_batch.use_cases.shared import CONFIG, greeting, is_noop, needed
 from esap_batch.workflows import Workflow
 
 EXPECT = "expect.json"
@@ -95,7 +95,7 @@ def merge_jobs(
     steering: Mapping[str, Any], directory: str, inputs: Sequence[InputFile] = ()
 ) -> list[JobSpec]:
     """Make the one job that puts all reduced data together."""
-    if _is_noop(steering):
+    if is_noop(steering):
         return [greeting(directory, 0, "hello.json", _merge_limits(steering), inputs)]
     campaign = campaign_of(steering)
     config = {
@@ -133,7 +133,7 @@ def _reduction_job(
 ) -> JobSpec:
     files = [by_lfn[lfn] for part in parts for lfn in part["lfns"]]
     limits = _reduce_limits(steering, sum(f.size for f in files))
-    if _is_noop(steering):
+    if is_noop(steering):
         return greeting(directory, index, f"hello_{index:05d}.json", limits, files)
     name, campaign = _reduced(index), campaign_of(steering)
     runs = {by_lfn[lfn].name: part["obs_id"] for part in parts for lfn in part["lfns"]}
@@ -170,10 +170,6 @@ def _run_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
     elif not request.get("basket"):
         allowed = "numbers and ranges like 101-103, 105, or a basket with items"
         yield Problem("run_ids", run_ids, allowed, "nothing says which runs to reduce")
-
-
-def _is_noop(steering: Mapping[str, Any]) -> bool:
-    return bool(steering["request"]["processor"] == NOOP)
 
 
 def _reduce_limits(steering: Mapping[str, Any], input_bytes: int) -> Limits:

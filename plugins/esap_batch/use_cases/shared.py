@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from esap_batch.basket import Entry, InputRule, read_basket
 from esap_batch.facilities import AUTO, Requirements
 from esap_batch.identity import Identity
 from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
+from esap_batch.projects import Projects
 from esap_batch.runtimes import PLAIN
+from esap_batch.selection import Catalogue, SelectionRefused, search_project
 
 CONFIG = "config.json"
 NOOP = "esap-noop"
@@ -38,6 +41,29 @@ def needed(
         storage_rse=steering["request"].get("temporary_rse", AUTO),
         input_rses=steering.get("needs", {}).get("input_rses", {}),
     )
+
+
+def asked_data(
+    request: Mapping[str, Any],
+    rules: Sequence[InputRule],
+    identity: Identity,
+    projects: Projects,
+    catalogue: Catalogue,
+) -> list[Entry]:
+    """List the data of basket and project; SelectionRefused for a project that the user may not read."""
+    entries, _ = read_basket(request.get("basket", []))
+    project = request.get("project")
+    if not project:
+        return entries
+    if reason := projects.refuses(project, identity):
+        allowed = ", ".join(projects.readable(identity)) or "none"
+        raise SelectionRefused(f"project = {project!r}: {reason}; allowed: {allowed}")
+    return [*entries, *search_project(catalogue, rules, project)]
+
+
+def is_noop(steering: Mapping[str, Any]) -> bool:
+    """Say whether a request asks for greetings instead of science."""
+    return bool(steering["request"]["processor"] == NOOP)
 
 
 def greeting(

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from esap_batch.identity import Identity
 from esap_batch.jobs import InputFile, Limits
-from esap_batch.use_cases.shared import greeting, needed
+from esap_batch.projects import Project, Projects
+from esap_batch.selection import SelectionRefused
+from esap_batch.use_cases.shared import asked_data, greeting, is_noop, needed
 
 FRANK = Identity(
     "frank", ("fair/users",), frozenset({"fair"}), frozenset(), "escape", "user", "frank", "esap"
@@ -33,3 +39,19 @@ def test_a_greeting_takes_the_inputs_and_says_what_was_not_done() -> None:
         ("esap-noop", "validate", "hello.json"),
     )
     assert greeting("/x", 0, "a.json", Limits(), message="hi").files["config.json"]["message"] == "hi"
+
+
+def test_data_of_a_project_are_for_those_who_may_read_it() -> None:
+    catalogue: Any = None  # which is not asked
+    projects = Projects({"PI-1": Project("x", users=frozenset({"frank"}), groups=frozenset())})
+    item = json.dumps({"archive": "rucio", "record": {"scope": "fair", "name": "/ctao/fair/a"}})
+    (entry,) = asked_data({"basket": [item]}, [], FRANK, projects, catalogue)
+    assert entry.source == "basket.0"
+    assert asked_data({"project": "PI-1"}, [], FRANK, projects, catalogue) == []
+    with pytest.raises(SelectionRefused, match=r"project = 'PI-2': not permitted: .*; allowed: PI-1"):
+        asked_data({"project": "PI-2"}, [], FRANK, projects, catalogue)
+
+
+def test_greetings_are_asked_for_by_the_processor() -> None:
+    assert is_noop({"request": {"processor": "esap-noop"}})
+    assert not is_noop({"request": {"processor": "esap-root"}})
