@@ -57,7 +57,7 @@ lint: setup
 	@.venv/bin/lint-imports
 	@.venv/bin/hadolint payloads/*/Containerfile
 	@.venv/bin/hadolint --trusted-registry docker.io Dockerfile deploy/grid/Dockerfile
-	@.envs/scan/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose*.yaml
+	@.envs/scan/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose*.yaml deploy/monitoring/compose.yaml
 	@.envs/scan/bin/checkov --quiet --compact --skip-download --framework dockerfile --file Dockerfile deploy/grid/Dockerfile
 
 image: ## the container image of a payload, by `make image NAME=noop`, into .envs/images

@@ -18,7 +18,7 @@ COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 STANDING = {name: one for name, one in SERVICES.items() if name != "init"}
 WORD = re.compile(r"password|secret|token|key", re.IGNORECASE)
-# Who has which secret: whoever adds one here says in docs/deploy.md what can be done with it.
+# Who has which secret: whoever adds one here says in docs/security.md what can be done with it.
 SECRETS = {
     "proxy": {"tls.crt", "tls.key"},
     "postgres": {"postgres_password"},
@@ -111,7 +111,7 @@ def test_the_chart_gets_the_settings_of_the_image() -> None:
 
 
 def test_the_page_tells_who_has_each_secret() -> None:
-    page = (PROJECT / "docs" / "deploy.md").read_text()
+    page = (PROJECT / "docs" / "security.md").read_text()
     rows = re.findall(r"^\| (`[a-z_.`, ]+`) \| ([a-z, ;-]+) \|", page, re.MULTILINE)
     told = {
         frozenset(re.findall(r"`([^`]+)`", names)): set(re.findall(r"[a-z-]+", who)) for names, who in rows
