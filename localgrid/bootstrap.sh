@@ -111,7 +111,7 @@ image() { # NAME: the container image of a payload, from its environment and our
     local start stamp target=.envs/images/esap-$1-0.1.0.tar.gz
     start=$(now)
     stamp=$({ cat ".envs/$1/.esap-stamp"; find "payloads/$1" payloads/fits payloads/build plugins/esap_batch/containers.py \
-        -type f ! -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum | cut -d' ' -f1)
+        -type f ! -path '*/__pycache__/*' ! -path '*/.ruff_cache/*' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum | cut -d' ' -f1)
     if [ -f "$target" ] && [ "$(cat "$target.stamp" 2>/dev/null)" = "$stamp" ]; then
         step "$target" "$start" "up to date"
         return
