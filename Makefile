@@ -28,6 +28,7 @@ down: ## stop them; `python -m localgrid down --purge` also forgets
 
 test: ## all tests
 	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws ska root
+	-@localgrid/bootstrap.sh apptainer # its tests say so where it cannot be had
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-below test-e2e
 
 test-below: # beside the end-to-end tests, which wait more than they work
@@ -39,6 +40,7 @@ test-e2e:
 
 test-unit: ## the fast ones
 	@localgrid/bootstrap.sh ska root testdata
+	-@localgrid/bootstrap.sh apptainer
 	@$(PYTHON) -m pytest -n 2 --dist loadgroup tests/unit
 
 test-heavy: ## those that need ctapipe or gammapy
