@@ -1,6 +1,6 @@
 # Two commands to know: `make demo` and `make test`.
 PYTHON := .venv/bin/python
-SOURCES := plugins dags runner localgrid payloads bench tests
+SOURCES := plugins dags runner localgrid payloads bench deploy tests
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 export PYTHONPATH := plugins:.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 HEARTBEAT_AGE_S = 60
@@ -48,7 +49,7 @@ def worker() -> bool:
     return bool(app.control.ping([f"celery@{socket.gethostname()}"], timeout=5))
 
 
-CHECKS = {"http": http, "job": job, "worker": worker}
+CHECKS: dict[str, Callable[..., bool]] = {"http": http, "job": job, "worker": worker}
 
 if __name__ == "__main__":
     sys.exit(0 if CHECKS[sys.argv[1]](*sys.argv[2:]) else 1)
