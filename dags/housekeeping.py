@@ -8,13 +8,14 @@ from __future__ import annotations
 from airflow.sdk import DAG, Param
 
 from operators.defaults import task_defaults
+from operators.history import DeleteHistory
 from operators.housekeeping import DeleteLeftovers
 from operators.orphans import EndOrphans
 
 with DAG(
     "housekeeping",
     dag_display_name="Housekeeping",
-    description="End what deleted runs have left; delete old work files of runs that have failed",
+    description="End what deleted runs have left; delete old work files, runs and logs",
     schedule="0 3 * * *",
     catchup=False,
     max_active_runs=1,
@@ -29,3 +30,4 @@ with DAG(
 ):
     orphans = EndOrphans(task_id="end_orphans")
     leftovers = DeleteLeftovers(task_id="delete_leftovers")
+    history = DeleteHistory(task_id="delete_history")

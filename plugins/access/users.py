@@ -10,8 +10,8 @@ from fastapi import Request
 
 from access.refusals import not_authenticated
 from esap_batch.identity import EVERY_WORKFLOW, Group, Identity, Role
+from hooks.broker import SERVICE
 
-SERVICE = "(esap-batch)"  # no issuer can give a user this name
 SERVICE_TOKEN_S = 60
 _SERVICE_GROUP = Group(SERVICE, workflows=(EVERY_WORKFLOW,), role=Role.ADMIN)
 

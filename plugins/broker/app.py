@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from broker import people, places, tasks
+from broker import history, people, places, tasks
 from broker.consents import ConsentRefused
 from broker.credentials import CredentialLost, NoCredential
 from broker.systems import UnknownSystem
@@ -38,7 +38,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 def create_app() -> FastAPI:
     """Make the app."""
     app = FastAPI(title="ESAP Batch: credentials", docs_url=None, redoc_url=None)
-    for router in (tasks.router, places.router, people.api, people.pages):
+    for router in (tasks.router, places.router, history.router, people.api, people.pages):
         app.include_router(router)
     for kind in STATUS:
         app.add_exception_handler(kind, _refused)

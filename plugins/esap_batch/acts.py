@@ -52,7 +52,7 @@ RULES = (
     _rule("PUT", r"/batch-broker/api/credentials/x509", "credential.upload"),
     _rule("GET", r"/batch-broker/api/all-credentials", "credential.list_all"),
     _rule("POST", r"/batch-broker/api/reseal", "credential.reseal"),
-    _rule("POST", r"/batch-broker/housekeeping", "housekeeping.delete"),
+    _rule("POST", r"/batch-broker/history/(?:delete|records)", "housekeeping.delete"),
     _rule("POST", _RUN, "run.trigger"),
     _rule("PATCH", rf"{_RUN}/(?P<run>[^/]+)", "run.end"),
     _rule("DELETE", rf"{_RUN}/(?P<run>[^/]+)", "run.delete"),

@@ -37,6 +37,7 @@ TASK_TOKEN_S = 60
 TIMEOUT_S = 60.0  # the broker may have to wait for another system
 BELIEVED_S = 30.0  # for so long an answer is used without asking again: a user may disconnect
 DIRAC, IAM, X509 = "dirac:", "iam", "x509"
+SERVICE = "(esap-batch)"  # as whom the service itself acts: no issuer can give a user this name
 
 
 def dirac_system(connection: str) -> str:
@@ -201,6 +202,12 @@ class Broker:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
                 stream.write(proxy.secret)
             yield path
+
+    def ask(self, method: str, path: str, user: str, **options: Any) -> Any:
+        """Make a call for a user, and give the document that answers it."""
+        answer = self._ask(method, path, user, **options)
+        self._require(answer)
+        return answer.json()
 
     def _ask(self, method: str, path: str, user: str, **options: Any) -> Any:
         import httpx

@@ -11,12 +11,12 @@ from airflow.sdk import BaseOperator
 
 from esap_batch.configuration import read_mapping
 from esap_batch.housekeeping import Leftover, reason_to_keep
-from esap_batch.products import RunState, scope_of
+from esap_batch.products import RunState
 from hooks.rucio_lake import RucioLake
 from hooks.settings import LAKE_CONNECTION, config_dir
 from hooks.storage_element import StorageElement
 from operators.runs import run_state
-from operators.work_areas import signature, storage_elements, work_areas
+from operators.work_areas import open_claims, signature, storage_elements, work_areas
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,7 +57,7 @@ class DeleteLeftovers(BaseOperator):
         return {"deleted": deleted, "kept": kept, "dry_run": dry_run}
 
     def _leftovers(self) -> Iterator[Leftover]:
-        claims = dict(self._open_claims())
+        claims = dict(open_claims(self.lake))
         for rse in storage_elements():
             for pfn, changed in work_areas(self.lake, self.storage, rse):
                 yield Leftover(pfn, str(signature(self.storage, pfn).get("run", "")), changed)
@@ -65,11 +65,3 @@ class DeleteLeftovers(BaseOperator):
                 newest = self.storage.newest(pfn)
                 if newest is not None:
                     yield Leftover(pfn, claims[dataset], newest, len(self.lake.files(dataset)))
-
-    def _open_claims(self) -> Iterator[tuple[str, str]]:
-        """Give each product that was claimed and never published, with the run that claimed it."""
-        products = [read_mapping(p) for p in sorted((config_dir() / "workflows").glob("*/product.yaml"))]
-        for scope in sorted({scope_of(str(p["lfn"])) for p in products}):
-            for dataset in self.lake.find(scope, {"esap_state": "claimed"}):
-                if not self.lake.is_published(dataset):
-                    yield dataset, str(self.lake.metadata(dataset).get("esap_run", ""))

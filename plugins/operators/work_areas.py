@@ -1,4 +1,4 @@
-"""The work areas of all runs, on every storage element."""
+"""The work areas of all runs on every storage element, and the products that runs have claimed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from esap_batch.configuration import read_mapping
 from esap_batch.facilities import load_facilities
 from esap_batch.housekeeping import RUN_FILE
-from esap_batch.products import WORK_AREA
+from esap_batch.products import WORK_AREA, scope_of
 from hooks.rucio_lake import RucioLake
 from hooks.settings import config_dir
 from hooks.storage_element import StorageElement
@@ -30,3 +31,12 @@ def signature(storage: StorageElement, area: str) -> dict[str, Any]:
     """Read whose a work area is, as `Site.sign` wrote it; empty when nobody has."""
     pfn = f"{area}/{RUN_FILE}"
     return dict(json.loads(storage.read(pfn))) if storage.exists([pfn]) else {}
+
+
+def open_claims(lake: RucioLake) -> Iterator[tuple[str, str]]:
+    """Give each product that was claimed and never published, with the run that claimed it."""
+    products = [read_mapping(p) for p in sorted((config_dir() / "workflows").glob("*/product.yaml"))]
+    for scope in sorted({scope_of(str(p["lfn"])) for p in products}):
+        for dataset in lake.find(scope, {"esap_state": "claimed"}):
+            if not lake.is_published(dataset):
+                yield dataset, str(lake.metadata(dataset).get("esap_run", ""))

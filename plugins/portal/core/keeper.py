@@ -18,10 +18,10 @@ from anyio import from_thread
 from sqlalchemy import TIMESTAMP, ColumnElement, and_, cast, func, literal, or_, select
 from starlette.concurrency import run_in_threadpool
 
-from access.users import SERVICE
 from broker.measures import measure_credentials
 from esap_batch.acts import JOB_END
 from hooks.audit import write_act
+from hooks.broker import SERVICE
 from portal.core.airflow_api import AirflowApi
 from portal.core.phases import RUN_OF_JOB, Phase, phase_column
 from portal.core.refusals import Conflict, NotFound
