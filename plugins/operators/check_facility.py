@@ -72,7 +72,7 @@ class CheckFacility(BaseOperator):
         if connection.outcome is not Outcome.PASSED:
             return [connection]
         try:
-            site.sign(group, run_key(context))
+            site.sign(group, run_key(context), self.task_id)
             batch = probe_batch(site.facility, group, _program(), _ping(site, group))
             batch = replace(batch, jobs=site.located(batch.jobs))
         except TROUBLE as error:

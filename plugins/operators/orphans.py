@@ -14,6 +14,7 @@ from esap_batch.budget import LEDGERS
 from esap_batch.carousel import tally
 from esap_batch.facilities import load_facilities
 from esap_batch.identity import IdentityRefused
+from esap_batch.jobs import group_name
 from esap_batch.products import scope_of
 from hooks.errors import BackendRefused
 from hooks.rucio_lake import RucioLake
@@ -34,8 +35,9 @@ class EndOrphans(BaseOperator):
     """Ends jobs, recalls and reservations of runs that Airflow does not know any more.
 
     Airflow deletes no run that goes on. But somebody may delete a DAG with all of its runs, or a run whose
-    clean-up has failed. Only what this service has signed is touched, see `Site.sign`. With the run's param
-    `dry_run` it only tells what it would do.
+    clean-up has failed. Only what this service has signed is touched, see `Site.sign`, and only the batch
+    that is named by the signed run and task: who can write to the storage can forge a signature, but ends nothing
+    with it of a run that is known. With the run's param `dry_run` it only tells what it would do.
 
     :returns: `{"ended": {batch: jobs killed}, "dry_run"}`.
     """
@@ -69,10 +71,15 @@ class EndOrphans(BaseOperator):
         facilities = {f.name for f in load_facilities(config_dir() / "facilities.yaml")}
         for rse in storage_elements():
             for area, _ in work_areas(self.lake, self.storage, rse):
-                signed = signature(self.storage, area)
+                group, signed = posixpath.basename(area), signature(self.storage, area)
                 ours = signed.get("service") == service_name() and signed.get("facility") in facilities
-                if ours and not is_known(context, signed["run"]):
-                    yield posixpath.basename(area), signed
+                if not ours or is_known(context, signed["run"]):
+                    continue
+                dag_id, _, run_id = signed["run"].partition("/")
+                if group != group_name(dag_id, run_id, signed.get("task", "")):
+                    self.log.error("%s is left: it is not of run %s, as is signed there", area, signed["run"])
+                    continue
+                yield group, signed
 
 
 def end_batch(site: Site, group: str, run: str) -> int:

@@ -143,9 +143,12 @@ class Site:
         lfn = work_lfn(group)
         return self.pfns([lfn])[lfn]
 
-    def sign(self, group: str, run: str) -> None:
-        """Say in a batch's work area whose it is: `EndOrphans` ends it when nobody knows the run any more."""
-        whose = {"run": run, "owner": self.identity.user, "service": service_name()}
+    def sign(self, group: str, run: str, task: str) -> None:
+        """Say in a batch's work area whose it is: `EndOrphans` ends it when nobody knows the run any more.
+
+        :param task: what the group is named by, beside the run.
+        """
+        whose = {"run": run, "task": task, "owner": self.identity.user, "service": service_name()}
         self.keep(group, RUN_FILE, {**whose, **self.where})
 
     def keep(self, group: str, name: str, document: Mapping[str, Any]) -> dict[str, str]:

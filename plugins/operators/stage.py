@@ -49,7 +49,7 @@ class StageInputs(BaseOperator):
         rse = ANY_DISK if site.facility.fetches_inputs else site.facility.storage_rse
         area = group_name(run.dag_id, run.run_id, self.task_id)
         files = [InputFile(**f) for f in site.recall(self.selection)["inputs"]]
-        site.sign(area, run_key(context))
+        site.sign(area, run_key(context), self.task_id)
         lake, dataset = InputLake(site.lake), f"{work_lfn(area)}/inputs"
         lifetime = self.steering["limits"]["input_lifetime_s"]
         whose = {"kind": "inputs", "esap_run": run_key(context)}

@@ -81,7 +81,7 @@ class SubmitJobs(NeedsLogin):
         group = group_name(run.dag_id, run.run_id, self.task_id)
         batch = self._batch(site, group, run_key(context))
         site.require_login(batch.jobs)
-        site.sign(group, run_key(context))
+        site.sign(group, run_key(context), self.task_id)
         journal = site.keep(group, "batch.json", batch.journal())
         with submitting(site.storage, posixpath.dirname(journal["pfn"]), context):
             first = self._first(site, batch)

@@ -16,9 +16,11 @@ from hooks.dirac_wms import DiracWms
 from hooks.lake_bulk import BulkLake
 from hooks.rucio_lake import RucioLake
 from hooks.storage_element import local_path
+from localgrid.grid import Grid
 from tests.e2e.conftest import Runs
+from tests.integration.backends.places import Dirac, a_batch, firsts
 
-DAG, CAMPAIGN = "hello_world", "cta_reprocessing"
+DAG, STEP, CAMPAIGN = "hello_world", "submit_jobs", "cta_reprocessing"
 
 
 def run_file(lake: RucioLake, group: str) -> Path:
@@ -27,21 +29,28 @@ def run_file(lake: RucioLake, group: str) -> Path:
 
 
 def test_jobs_and_reservations_of_a_run_that_is_gone_are_ended(
-    alice: Runs, users: Callable[[str], Runs], lake: RucioLake, dirac: DiracWms, wait_for: Any
+    grid: Grid, alice: Runs, users: Callable[[str], Runs], lake: RucioLake, dirac: DiracWms, wait_for: Any
 ) -> None:
-    """Airflow deletes no run that goes on, so this one is signed anew, as if it were that of another."""
+    """Airflow deletes no run that goes on, so the jobs of the one that is gone are sent without it."""
     carol, bulk, gone = users("carol"), BulkLake(lake), f"gone-{uuid.uuid4().hex[:8]}"
     run = alice.start(
-        DAG, n_jobs=2, message=uuid.uuid4().hex, behaviour="slow", duration_s=600, facility="cscs"
+        DAG, n_jobs=1, message=uuid.uuid4().hex, behaviour="slow", duration_s=600, facility="cscs"
     )
-    group, tag = group_name(DAG, run, "submit_jobs"), group_name(CAMPAIGN, gone, "campaign")
+    known, group, tag = (
+        group_name(DAG, run, STEP),
+        group_name(DAG, gone, STEP),
+        group_name(CAMPAIGN, gone, "campaign"),
+    )
     wait_for(lambda: alice.task_state(DAG, run, "await_jobs") == "deferred")
     assert carol.api.call("DELETE", f"/dags/{DAG}/dagRuns/{run}").status_code == 409
 
-    signed = json.loads(run_file(lake, group).read_text())
-    run_file(lake, group).write_text(json.dumps({**signed, "run": f"{DAG}/{gone}"}))
-    run_file(lake, tag).parent.mkdir(parents=True)
-    run_file(lake, tag).write_text(json.dumps({**signed, "run": f"{CAMPAIGN}/{gone}"}))
+    batch = a_batch(Dirac(grid), 2, "slow", group=group)
+    dirac.submit(batch, firsts(batch))
+    signed = {**json.loads(run_file(lake, known).read_text()), "run": f"{DAG}/{gone}"}
+    run_file(lake, known).write_text(json.dumps(signed))  # a forgery
+    for name, whose in ((group, {}), (tag, {"run": f"{CAMPAIGN}/{gone}", "task": "campaign"})):
+        run_file(lake, name).parent.mkdir(parents=True)
+        run_file(lake, name).write_text(json.dumps({**signed, **whose}))
     reserved = entry_lfn(f"test/{gone}", 1)
     assert bulk.append(f"test/{gone}", reserved, f"{CAMPAIGN}/{gone}", 1000)
 
@@ -50,6 +59,8 @@ def test_jobs_and_reservations_of_a_run_that_is_gone_are_ended(
     ended = carol.api.xcom("housekeeping", cleaning, "end_orphans")["ended"]
     assert (ended[group], ended[tag]) == (2, 0)
     assert dirac.counts([group])[group][JobState.CANCELLED] == 2
+    assert known not in ended
+    assert not dirac.counts([known])[known][JobState.CANCELLED]
     assert bulk.metadata([reserved])[reserved]["esap_bytes"] == 0
     alice.api.set_state(DAG, run, "failed")
     assert alice.end(DAG, run) == "failed"

@@ -14,7 +14,7 @@ from esap_batch.campaigns import Standing, Verdict, standing_of
 from esap_batch.carousel import blocks_of
 from esap_batch.observations import Observation, volume_by_place
 from esap_batch.products import RunState
-from operators.campaign.work import Work
+from operators.campaign.work import CAMPAIGN, Work
 from operators.runs import run_state
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class SearchLake(BaseOperator):
             [(f.observation, f.standing.product) for f in todo], self.steering["campaign"]["block_length"]
         )
         listing = [_listed(f, places) for f in found]
-        work.site.sign(work.tag, work.run)
+        work.site.sign(work.tag, work.run, CAMPAIGN)
         for block in () if dry else blocks:
             work.save(block)
         return {

@@ -20,6 +20,8 @@ from operators.site import Site, owner_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+CAMPAIGN = "campaign"  # what a run's documents and recalls are named by, as batches are by their tasks
+
 
 class ObservationUseCase(Protocol):
     """The functions of a use case that makes one product an observation."""
@@ -99,7 +101,7 @@ class Work:
     @property
     def tag(self) -> str:
         """Name what belongs to this run: its recalls and its documents."""
-        return group_name(self.dag_id, self.run_id, "campaign")
+        return group_name(self.dag_id, self.run_id, CAMPAIGN)
 
     @property
     def claimed(self) -> dict[str, Any]:

@@ -6,19 +6,20 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
-from esap_batch.jobs import JobState
+from esap_batch.jobs import JobState, group_name
 from hooks.broker import LoginNeeded
 from hooks.errors import BackendUnavailable
 from operators import orphans as module
 from operators import site as site_module
 from operators.campaign.reserve import ledger
 from operators.orphans import EndOrphans, end_batch
-from tests.unit.conftest import GROUP, RUN, FakePlaces, World
+from tests.unit.conftest import DAG_ID, GROUP, RUN, RUN_ID, FakePlaces, World
 from tests.unit.operators.campaign.conftest import Tasks, tasks  # noqa: F401 - a fixture
 from tests.unit.operators.campaign.test_finish import LEDGER, under_way
 from tests.unit.operators.campaign.world import RUN as CAMPAIGN_RUN
 
-GONE = "hello_world/deleted"
+GONE, STEP = "hello_world/deleted", "submit_jobs"
+ORPHAN, ANOTHER = (group_name("hello_world", "deleted", task) for task in (STEP, "another"))
 
 
 def run(world: World, *, dry_run: bool = False) -> dict[str, int]:
@@ -31,21 +32,22 @@ def run(world: World, *, dry_run: bool = False) -> dict[str, int]:
 def orphan(world: World) -> World:
     """Give a world in which two jobs of a run go on that was deleted, beside a run that is known."""
     world.submission(2)
-    world.site().sign(GROUP, GONE)
-    world.site().sign("esap-known", RUN)
+    world.backend.known[ORPHAN] = world.backend.known.pop(GROUP)
+    world.site().sign(ORPHAN, GONE, STEP)
+    world.site().sign(group_name(DAG_ID, RUN_ID, STEP), RUN, STEP)
     world.ti.runs = {RUN: "failed"}
     world.events.clear()
     return world
 
 
 def alive(world: World) -> int:
-    return sum(not a.state.is_terminal for a in world.backend.known[GROUP])
+    return sum(not a.state.is_terminal for a in world.backend.known[ORPHAN])
 
 
 def test_jobs_of_a_run_that_was_deleted_are_killed(orphan: World) -> None:
-    assert run(orphan) == {GROUP: 2}
-    assert {a.state for a in orphan.backend.known[GROUP]} == {JobState.CANCELLED}
-    assert orphan.events == [f"cancel {GROUP}", f"clean_up {GROUP}"]
+    assert run(orphan) == {ORPHAN: 2}
+    assert {a.state for a in orphan.backend.known[ORPHAN]} == {JobState.CANCELLED}
+    assert orphan.events == [f"cancel {ORPHAN}", f"clean_up {ORPHAN}"]
     assert orphan.opened[-1] == {
         "type": "dirac",
         "connection": "dirac_local",
@@ -53,23 +55,23 @@ def test_jobs_of_a_run_that_was_deleted_are_killed(orphan: World) -> None:
         "owner": "alice",
         "closing": True,
     }
-    assert run(orphan) == {GROUP: 0}
+    assert run(orphan) == {ORPHAN: 0}
 
 
 def test_places_are_given_back(orphan: World, places: FakePlaces) -> None:
     run(orphan)
-    assert orphan.events[-1] == f"give back lapalma {GROUP}"
+    assert orphan.events[-1] == f"give back lapalma {ORPHAN}"
 
 
 def test_a_dry_run_only_tells(orphan: World) -> None:
-    assert run(orphan, dry_run=True) == {GROUP: 0}
+    assert run(orphan, dry_run=True) == {ORPHAN: 0}
     assert alive(orphan) == 2
     assert orphan.events == []
 
 
 @pytest.mark.parametrize("changed", [{"service": "https://other"}, {"facility": "closed-since"}, None])
 def test_what_is_not_ours_is_left_alone(orphan: World, changed: dict[str, str] | None) -> None:
-    path = orphan.path(f"/ctao/esap/work/{GROUP}/run.json")
+    path = orphan.path(f"/ctao/esap/work/{ORPHAN}/run.json")
     if changed:
         path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     else:
@@ -78,13 +80,22 @@ def test_what_is_not_ours_is_left_alone(orphan: World, changed: dict[str, str] |
     assert alive(orphan) == 2
 
 
+def test_a_forged_signature_ends_nothing_of_a_run_that_is_known(
+    orphan: World,
+) -> None:
+    known = group_name(DAG_ID, RUN_ID, STEP)
+    orphan.site().sign(known, GONE, STEP)
+    assert run(orphan) == {ORPHAN: 2}
+    assert orphan.events == [f"cancel {ORPHAN}", f"clean_up {ORPHAN}"]
+
+
 def fails(orphan: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Let one batch fail, and have another one beside it."""
-    orphan.site().sign("esap-another", GONE)
+    orphan.site().sign(ANOTHER, GONE, "another")
     cancel = orphan.backend.cancel
 
     def refuse(group: str) -> int:
-        if group == GROUP:
+        if group == ORPHAN:
             raise error
         return cancel(group)
 
@@ -95,18 +106,18 @@ def test_a_facility_that_is_silent_is_asked_again_and_keeps_no_other_waiting(
     orphan: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails(orphan, monkeypatch, BackendUnavailable("DiracX", "http://x", "down"))
-    with pytest.raises(AirflowException, match=f"batch {GROUP}: DiracX at http://x does not answer"):
+    with pytest.raises(AirflowException, match=f"batch {ORPHAN}: DiracX at http://x does not answer"):
         run(orphan)
-    assert "cancel esap-another" in orphan.events
+    assert f"cancel {ANOTHER}" in orphan.events
 
 
 def test_jobs_that_nobody_may_reach_are_left(orphan: World, monkeypatch: pytest.MonkeyPatch) -> None:
     fails(orphan, monkeypatch, LoginNeeded("DiracX", "alice", "it has ended", "http://x"))
-    assert run(orphan) == {"esap-another": 0}
+    assert run(orphan) == {ANOTHER: 0}
 
 
 def test_a_user_who_is_gone_keeps_no_other_waiting(orphan: World) -> None:
-    path = orphan.path(f"/ctao/esap/work/{GROUP}/run.json")
+    path = orphan.path(f"/ctao/esap/work/{ORPHAN}/run.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"owner": "nobody"}))
     assert run(orphan) == {}
     assert alive(orphan) == 2
@@ -126,10 +137,11 @@ def test_a_campaign_loses_jobs_recalls_and_what_it_has_reserved(tasks: Tasks) ->
 
 def test_the_signature_names_the_service(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site_module, "service_name", lambda: "https://batch.example")
-    world.site().sign(GROUP, RUN)
-    signed = json.loads(world.path(f"/ctao/esap/work/{GROUP}/run.json").read_text())
+    world.site().sign(ORPHAN, RUN, STEP)
+    signed = json.loads(world.path(f"/ctao/esap/work/{ORPHAN}/run.json").read_text())
     assert signed == {
         "run": RUN,
+        "task": STEP,
         "owner": "alice",
         "service": "https://batch.example",
         "facility": "lapalma",

@@ -11,7 +11,7 @@ def test_all_places_of_outputs_are_looked_at() -> None:
 
 
 def test_each_work_area_is_found_with_its_owner(world: World) -> None:
-    world.site().sign(GROUP, RUN)
+    world.site().sign(GROUP, RUN, "submit_jobs")
     world.site().keep("esap-unsigned", "batch.json", {})
     (unsigned, _), (signed, changed) = sorted(
         work_areas(world.site().lake, world.storage, "LAPALMA-DISK"), key=lambda one: GROUP in one[0]
