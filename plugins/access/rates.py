@@ -35,6 +35,8 @@ CONNECTION = (
     "esap_limits"  # host, port, password and schema (database) of a Redis; without it each for itself
 )
 TEXT_DOORS = ("/uws", "/batch")
+# Where this service's own tasks come, whose tokens are no user's.
+TASK_DOORS = tuple(f"/batch-broker/{name}" for name in ("tokens", "users/", "places", "history/"))
 
 
 class RateLimits:
@@ -46,12 +48,13 @@ class RateLimits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         who = caller()
-        if scope["type"] != "http" or who is None or who.is_nested:
+        path = get_route_path(scope) if scope["type"] == "http" else ""
+        if not path or who is None or who.is_nested or path.startswith(TASK_DOORS):
             await self.app(scope, receive, send)
             return
         user = await _user_of(Request(scope))
         exceeded = await _exceeded(user, changes=who.changes) if user and not user.is_service else None
-        answer = _refused(get_route_path(scope), too_many(exceeded)) if exceeded else self.app
+        answer = _refused(path, too_many(exceeded)) if exceeded else self.app
         await answer(scope, receive, send)
 
 

@@ -87,3 +87,12 @@ def test_the_service_and_those_who_are_nobody_are_not_counted(app: FastAPI) -> N
 def test_what_the_portal_asks_of_airflow_is_part_of_the_users_request(app: FastAPI) -> None:
     (answer,) = ask(app, ("alice", "GET", "/portal"))
     assert answer.json() == str([200] * 9)
+
+
+def test_nobody_asks_who_a_task_of_the_service_is(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_request: Request) -> Any:
+        pytest.fail("a task's token is no user's")
+
+    monkeypatch.setattr(rates, "current_user", never)
+    for path in ("/batch-broker/tokens", "/batch-broker/users/alice", "/batch-broker/history/runs"):
+        assert ask(app, ("", "POST", path))[0].status_code == 200
