@@ -18,6 +18,7 @@ from hooks.places import Places, PlacesRef
 from triggers.poller import BulkPoller
 from triggers.progress import show_progress
 from triggers.standing import Standing
+from triggers.takeover import is_taken_over
 from triggers.tally import TALLY
 
 CANCEL_TRIES = 5
@@ -114,8 +115,12 @@ class JobsEnded(BaseTrigger):
 async def cancel_batches(trigger: BaseTrigger, ref: BackendRef, groups: Sequence[str]) -> None:
     """Kill what is queued or running of these batches; tries again for a while when that does not work.
 
+    Not when the trigger only goes on in another triggerer.
     When the user's login has ended and the service has no credentials of its own, the jobs cannot be reached.
     """
+    if await is_taken_over(trigger):
+        trigger.log.info("another triggerer watches from here on; nothing is cancelled")
+        return
     backend, _ = await backend_in_trigger(ref, closing=True)
     for group in groups:
         for left in reversed(range(CANCEL_TRIES)):
