@@ -36,8 +36,8 @@ class EndOrphans(BaseOperator):
 
     Airflow deletes no run that goes on. But somebody may delete a DAG with all of its runs, or a run whose
     clean-up has failed. Only what this service has signed is touched, see `Site.sign`, and only the batch
-    that is named by the signed run and task: who can write to the storage can forge a signature, but ends nothing
-    with it of a run that is known. With the run's param `dry_run` it only tells what it would do.
+    that is named by the signed run and task: who can write to the storage can forge a signature, but ends
+    nothing with it of a run that is known. With the run's param `dry_run` it only tells what it would do.
 
     :returns: `{"ended": {batch: jobs killed}, "dry_run"}`.
     """
