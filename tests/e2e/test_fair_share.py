@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from esap_batch.facilities import load_facilities
-from esap_batch.jobs import JobState, group_name
+from esap_batch.jobs import JobCounts, JobState, group_name
 from esap_batch.progress import PROGRESS
 from hooks.dirac_wms import DiracSettings, DiracWms
 from hooks.settings import config_dir, runner_dir
@@ -34,7 +33,7 @@ def test_two_experiments_share_a_full_facility(
         for name in people
     }
     groups: dict[str, str] = {}
-    seen: list[dict[str, Counter[JobState]]] = []
+    seen: list[dict[str, JobCounts]] = []
 
     def look() -> dict[str, int]:
         """See what each has at the facility now."""

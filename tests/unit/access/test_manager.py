@@ -18,7 +18,8 @@ from access import manager as module
 from access.callers import Caller, serving
 from access.issuers import Issuer
 from access.manager import EsapAuthManager
-from access.users import SERVICE, EsapUser, service_user
+from access.users import EsapUser, service_user
+from hooks.broker import SERVICE
 from tests.unit.access.conftest import Signer
 
 Users = Callable[[str], EsapUser]

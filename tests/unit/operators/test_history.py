@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from esap_batch.products import Claim
-from operators import history as module
+from hooks.broker import Broker
 from operators.history import DeleteHistory
 from tests.unit.conftest import DATASET, RUN, World
 
@@ -100,6 +100,6 @@ def test_a_dry_run_only_tells(world: World, history: FakeHistory, logs: Path) ->
 
 def test_without_a_broker_it_fails_and_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(module.Broker, "standing", lambda: None)
+    monkeypatch.setattr(Broker, "standing", lambda: None)
     with pytest.raises(Exception, match="esap_broker"):
         _ = DeleteHistory(task_id="delete_history").history
