@@ -22,6 +22,7 @@ from triggers.takeover import is_taken_over
 from triggers.tally import TALLY
 
 CANCEL_TRIES = 5
+_AT_WORK: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
 
 
 class JobsEnded(BaseTrigger):
@@ -115,7 +116,18 @@ class JobsEnded(BaseTrigger):
 async def cancel_batches(trigger: BaseTrigger, ref: BackendRef, groups: Sequence[str]) -> None:
     """Kill what is queued or running of these batches; tries again for a while when that does not work.
 
-    Not when the trigger only goes on in another triggerer.
+    Not when the trigger only goes on in another triggerer. Airflow cancels a trigger that it ends anew each
+    second, and takes no notice of what that interrupts: so the work is a task of its own.
+    """
+    work = asyncio.create_task(_cancel_batches(trigger, ref, groups))
+    _AT_WORK.add(work)
+    work.add_done_callback(_AT_WORK.discard)
+    await asyncio.shield(work)
+
+
+async def _cancel_batches(trigger: BaseTrigger, ref: BackendRef, groups: Sequence[str]) -> None:
+    """Do what `cancel_batches` says.
+
     When the user's login has ended and the service has no credentials of its own, the jobs cannot be reached.
     """
     if await is_taken_over(trigger):

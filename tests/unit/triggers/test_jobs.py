@@ -143,6 +143,41 @@ def test_a_kill_cancels_the_jobs_and_tries_again(monkeypatch: pytest.MonkeyPatch
     assert backend.cancelled == ["g"] * (broken + 1)
 
 
+def test_a_kill_goes_on_when_airflow_cancels_the_trigger_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Backend()
+    serve(monkeypatch, backend)
+    let_go = asyncio.Event()
+
+    async def slow(_trigger: Any) -> bool:
+        await let_go.wait()
+        return False
+
+    monkeypatch.setattr(module, "is_taken_over", slow)
+
+    async def scenario() -> None:
+        killing = asyncio.create_task(trigger().on_kill())
+        await asyncio.sleep(0)
+        killing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await killing
+        assert backend.cancelled == []
+        let_go.set()
+        await asyncio.gather(*module._AT_WORK)
+
+    asyncio.run(scenario())
+    assert backend.cancelled == ["g"]
+
+
+def test_nothing_is_cancelled_when_another_triggerer_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def taken_over(_trigger: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(module, "is_taken_over", taken_over)
+    backend = Backend()
+    assert kill(monkeypatch, backend) == []
+    assert backend.cancelled == []
+
+
 def test_a_cancel_that_never_works_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = Backend()
     backend.broken_cancels = CANCEL_TRIES
