@@ -20,6 +20,7 @@ from hooks.settings import LAKE_CONNECTION
 from triggers.jobs import cancel_batches
 from triggers.poller import BulkPoller
 from triggers.standing import Standing
+from triggers.takeover import note_try
 from triggers.tally import TALLY
 
 RECALLS = "recalls"
@@ -61,6 +62,7 @@ class CarouselMoves(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll together with all other runs of this back end, identity and lake."""
+        await note_try(self)
         self._news, began = asyncio.Event(), time.monotonic()
         self._alive, self._state = dict.fromkeys(self.groups, -1), self.recalls
         self._heard = dict.fromkeys([*self.groups, *([RECALLS] if self.tag else [])], began)

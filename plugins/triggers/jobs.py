@@ -18,7 +18,7 @@ from hooks.places import Places, PlacesRef
 from triggers.poller import BulkPoller
 from triggers.progress import show_progress
 from triggers.standing import Standing
-from triggers.takeover import is_taken_over
+from triggers.takeover import is_taken_over, note_try
 from triggers.tally import TALLY
 
 CANCEL_TRIES = 5
@@ -58,6 +58,7 @@ class JobsEnded(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll together with all other batches of this back end and identity."""
+        await note_try(self)
         poller, standing = await self._poller(), Standing(self)
         heard, shown = time.monotonic(), ""
         with TALLY.watching(self.facility, self.group):

@@ -17,19 +17,20 @@ async def show_progress(trigger: BaseTrigger, document: Mapping[str, Any]) -> No
     request to Airflow, so call it when something has changed. A wait never fails for its progress: what
     cannot be shown is logged.
     """
-    await _tell(trigger, PROGRESS, dict(document))
+    await tell(trigger, PROGRESS, dict(document))
 
 
 async def show_mark(trigger: BaseTrigger, mark: str) -> None:
     """Keep a mark as the task's XCom (`esap_batch.progress.MARK`), or take it away when it is empty."""
-    await _tell(trigger, MARK, mark)
+    await tell(trigger, MARK, mark)
 
 
-async def _tell(trigger: BaseTrigger, key: str, value: Any) -> None:
+async def tell(trigger: BaseTrigger, key: str, value: Any) -> None:
+    """Keep a value as an XCom of the task that waits, an empty one by taking it away; failures are logged."""
     from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time.xcom import XCom
 
-    if not (place := _place(trigger)):
+    if not (place := place_of(trigger)):
         return
     try:
         if value:
@@ -43,7 +44,7 @@ async def _tell(trigger: BaseTrigger, key: str, value: Any) -> None:
         trigger.log.warning("the %s cannot be shown: %s", key, error)
 
 
-def _place(trigger: BaseTrigger) -> dict[str, Any]:
+def place_of(trigger: BaseTrigger) -> dict[str, Any]:
     """Name the task that waits; nothing for a trigger without a task, as in tests."""
     task = trigger.task_instance
     if task is None:

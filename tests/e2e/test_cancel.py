@@ -7,6 +7,7 @@ from typing import Any
 
 from esap_batch.jobs import JobState, group_name
 from localgrid.grid import Grid
+from localgrid.setup import postgres
 from tests.e2e.conftest import Placed, Runs
 
 DAG = "hello_world"
@@ -50,6 +51,32 @@ def test_a_restart_of_the_triggerer_kills_nothing(
     grid.stop("airflow-triggerer")
     grid.start("airflow-triggerer")
     assert placed.backend.counts([group])[group][JobState.CANCELLED] == 0
+    alice.api.set_state(DAG, run, "failed")
+    wait_for(lambda: placed.backend.counts([group])[group] == {JobState.CANCELLED: 3})
+
+
+def test_another_triggerer_that_takes_over_kills_nothing(
+    grid: Grid, alice: Runs, placed: Placed, wait_for: Any
+) -> None:
+    """A triggerer that was silent for too long finds that its triggers are another one's."""
+    run, group = running(alice, placed, wait_for)
+
+    def sql(statement: str) -> list[tuple[object, ...]]:
+        return postgres.query(grid.layout, statement, "airflow")
+
+    ((other,),) = sql(
+        "insert into job (job_type, state, hostname, latest_heartbeat)"
+        " values ('TriggererJob', 'running', 'other', now() + interval '1 hour') returning id"
+    )
+    ((trigger,),) = sql(f"select trigger_id from task_instance where run_id = '{run}' and state = 'deferred'")
+    try:
+        sql(f"update trigger set triggerer_id = {other} where id = {trigger}")
+        wait_for(lambda: "another triggerer watches" in alice.told(DAG, run, "await_jobs"))
+        assert placed.backend.counts([group])[group][JobState.CANCELLED] == 0
+    finally:
+        sql(f"delete from job where id = {other}")
+    # The one that is left takes it again, and now its user ends it.
+    wait_for(lambda: sql(f"select triggerer_id from trigger where id = {trigger}") != [(other,)])
     alice.api.set_state(DAG, run, "failed")
     wait_for(lambda: placed.backend.counts([group])[group] == {JobState.CANCELLED: 3})
 

@@ -10,8 +10,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskStatesResult
+from airflow.sdk.execution_time.xcom import XCom
 
-from triggers.takeover import is_taken_over
+from triggers.takeover import TRY, is_taken_over, note_try
 
 
 class Comms:
@@ -27,10 +28,19 @@ class Comms:
         return self.answer
 
 
-def asked_of(monkeypatch: pytest.MonkeyPatch, answer: Any, index: int | None = None) -> tuple[bool, Comms]:
+def asked_of(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, index: int | None = None, noted: int | None = 2
+) -> tuple[bool, Comms]:
+    """Ask of a second try, with the number of the try that the task's XCom has."""
+
+    async def get(**which: Any) -> int | None:
+        assert which["key"] == TRY
+        return noted
+
     comms = Comms(answer)
+    monkeypatch.setattr(XCom, "aget_one", get)
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
-    task = SimpleNamespace(dag_id="cta_irf", task_id="wait", run_id="r1", map_index=index)
+    task = SimpleNamespace(dag_id="cta_irf", task_id="wait", run_id="r1", map_index=index, try_number=2)
     trigger: Any = SimpleNamespace(task_instance=task, log=SimpleNamespace(warning=lambda *_: None))
     return asyncio.run(is_taken_over(trigger)), comms
 
@@ -48,6 +58,27 @@ def test_a_task_that_waits_has_another_triggerer(monkeypatch: pytest.MonkeyPatch
     assert taken is True
     (asked,) = comms.asked
     assert (asked.dag_id, asked.task_ids, asked.run_ids, asked.map_index) == ("cta_irf", ["wait"], ["r1"], -1)
+
+
+@pytest.mark.parametrize("noted", [None, 1, 3])
+def test_a_task_that_waits_in_another_try_was_cleared(
+    monkeypatch: pytest.MonkeyPatch, noted: int | None
+) -> None:
+    waits = TaskStatesResult(task_states={"r1": {"wait": "deferred"}})
+    assert asked_of(monkeypatch, waits, noted=noted)[0] is False
+
+
+def test_a_trigger_notes_its_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Any] = []
+
+    async def keep(key: str, value: Any, **place: Any) -> None:
+        kept.append((key, value, place["task_id"]))
+
+    monkeypatch.setattr(XCom, "aset", keep)
+    task = SimpleNamespace(dag_id="cta_irf", task_id="wait", run_id="r1", map_index=None, try_number=2)
+    trigger: Any = SimpleNamespace(task_instance=task)
+    asyncio.run(note_try(trigger))
+    assert kept == [(TRY, 2, "wait")]
 
 
 def test_a_mapped_task_is_known_by_its_index(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,4 +103,5 @@ def test_where_airflow_does_not_say_it_may_have_been_a_user(
 
 def test_a_trigger_without_a_task_is_ended_by_its_user() -> None:
     trigger: Any = SimpleNamespace(task_instance=None)
+    asyncio.run(note_try(trigger))
     assert asyncio.run(is_taken_over(trigger)) is False
