@@ -89,7 +89,8 @@ def _limiter() -> MovingWindowRateLimiter:
     from limits.aio.strategies import MovingWindowRateLimiter
     from limits.storage import storage_from_string
 
-    return MovingWindowRateLimiter(storage_from_string(_storage(), wrap_exceptions=True))
+    storage = storage_from_string(_storage(), wrap_exceptions=True, implementation="redispy")
+    return MovingWindowRateLimiter(storage)
 
 
 def _storage() -> str:

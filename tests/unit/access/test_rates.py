@@ -96,3 +96,12 @@ def test_nobody_asks_who_a_task_of_the_service_is(app: FastAPI, monkeypatch: pyt
     monkeypatch.setattr(rates, "current_user", never)
     for path in ("/batch-broker/tokens", "/batch-broker/users/alice", "/batch-broker/history/runs"):
         assert ask(app, ("", "POST", path))[0].status_code == 200
+
+
+def test_without_the_redis_that_is_named_nobody_is_turned_away(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rates, "_storage", lambda: "async+redis://:p%40ss@127.0.0.1:1/0")
+    assert {a.status_code for a in ask(app, *[("alice", "GET", "/x")] * 9)} == {200}
+    assert "requests are not counted" in caplog.text
+    assert "p@ss" not in caplog.text
