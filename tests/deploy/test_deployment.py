@@ -23,6 +23,8 @@ RUN_WITHIN_S = 900
 JOBS = "/var/lib/esap-grid/diracx/db/jobdb.db"
 MADE_AS_ROOT = {"postgres"}  # becomes the user postgres
 Wait = Callable[..., Any]
+# The first test waits for all images: minutes on a machine of two cores.
+pytestmark = pytest.mark.timeout(2400)
 
 
 @pytest.fixture(scope="module")
