@@ -120,10 +120,7 @@ def test_the_page_tells_who_has_each_secret() -> None:
         (set(re.findall(r"`([^`]+)`", names)) & set().union(*SECRETS.values()), who) for names, who in rows
     ]
     # The certificate anybody may see.
-    assert set().union(*(names for names, _ in told)) == set().union(*SECRETS.values()) - {
-        "tls.crt",
-        "redis.conf",
-    }
+    assert set().union(*(names for names, _ in told)) == set().union(*SECRETS.values()) - {"tls.crt"}
     for names, who in told:
         listed = [SPELT.get(one, one) for one in who.lower().split(", ")]
         if names and set(listed) <= set(SERVICES):  # other rows speak of machines, or of the row before
