@@ -15,12 +15,17 @@ import pytest
 from esap_batch.jobs import group_name
 from localgrid.airflow_api import ENDED, AirflowApi
 from localgrid.layout import PROJECT
+from localgrid.screenshots.browser import BROWSER, SWITCHES
 from tests.deploy.deployment import Deployment
 
 DAG = "cta_irf"
 EXAMPLE = json.loads((PROJECT / "config" / "workflows" / DAG / "example.json").read_text())
 RUN_WITHIN_S = 900
 JOBS = "/var/lib/esap-grid/diracx/db/jobdb.db"
+PASSWORDS = "/var/lib/esap-grid/secrets/passwords.json"
+# What takes the service's own tables back to those of the version before.
+BEFORE = ("store.manager.EsapDBManager", "--yes", "--to-revision", "0001")
+PARTS = ("api-server", "scheduler", "dag-processor", "triggerer", "worker")
 MADE_AS_ROOT = {"postgres"}  # becomes the user postgres
 Wait = Callable[..., Any]
 # The first test waits for all images: minutes on a machine of two cores.
@@ -154,6 +159,32 @@ def test_a_request_becomes_a_product(
     figures["memory of all containers"] = memory(deployment)
 
 
+def test_a_person_logs_in_by_browser(deployment: Deployment) -> None:
+    """At the grid's issuer and back, through the proxy; then Airflow's own pages know the person as well."""
+    from playwright.sync_api import sync_playwright
+
+    told = json.loads(deployment.compose("exec", "-T", "grid", "cat", PASSWORDS))
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=BROWSER, args=SWITCHES)
+        # The certificate is of this deployment's own making; `Deployment.trust` knows it, a browser does not.
+        page = chromium.new_page(base_url=deployment.url, ignore_https_errors=True)
+        page.goto("/batch/facilities")
+        assert "grid.localhost" in page.url
+        page.fill("input[name=username]", "alice")
+        page.fill("input[name=password]", told["alice"])
+        page.click("button[type=submit]")
+        page.wait_for_url(f"{deployment.url}/batch/facilities")
+        assert "SLURM over SSH" in page.locator("body").inner_text()
+        page.goto("/batch/")
+        assert DAG in page.locator("body").inner_text()
+        cookies = page.context.cookies(deployment.url)
+        assert cookies
+        assert all(one["secure"] for one in cookies), cookies
+        page.goto(f"/dags/{DAG}")
+        page.get_by_role("button", name="Trigger").wait_for()
+        chromium.close()
+
+
 def memory(deployment: Deployment) -> str:
     """Give what each container holds, as the engine tells."""
     ids = [one["Id"] for one in deployment.containers() if one["State"]["Status"] == "running"]
@@ -186,6 +217,31 @@ def test_parts_die_and_are_replaced_while_a_run_goes_on(
     assert len(names) == len(set(names)) == made["jobs"]
     assert alice.tasks(DAG, run)["submit_simulation"]["try_number"] > 1
     deployment.up()
+
+
+def test_an_upgrade_migrates_and_loses_nothing(
+    deployment: Deployment, alice: AirflowApi, wait_for: Wait
+) -> None:
+    """From the tables of the version before, with a run that waits."""
+    run = start(alice, zenith_deg=60)
+    wait_for(lambda: state_of(alice, run, "await_simulation") == "deferred", 240)
+    deployment.compose("stop", *PARTS)
+    deployment.compose("run", "--rm", "init", "airflow", "db-manager", "downgrade", *BEFORE)
+    assert revision(deployment) == BEFORE[-1]
+    deployment.up("--force-recreate", "init", *PARTS, "proxy")
+    assert revision(deployment) > BEFORE[-1]
+    made = product(deployment.api("alice"), run, wait_for)
+    names = jobs_of(deployment, run)
+    assert len(names) == len(set(names)) == made["jobs"]
+
+
+def revision(deployment: Deployment) -> str:
+    """Tell how far this service's own tables are migrated."""
+    query = ("psql", "--username=airflow", "--tuples-only", "--no-align", "--command")
+    told = deployment.compose(
+        "exec", "-T", "postgres", *query, "select version_num from alembic_version_esap"
+    )
+    return told.strip()
 
 
 def test_a_backup_brings_back_a_run_that_goes_on(
