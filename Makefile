@@ -4,7 +4,7 @@ SOURCES := plugins dags runner localgrid payloads bench deploy tests
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 export PYTHONPATH := plugins:.
 
-.PHONY: setup demo up down test test-below test-e2e test-unit test-heavy test-deploy lint lock image secrets
+.PHONY: setup demo up down test test-below test-workflows test-unit test-heavy test-deploy lint lock image secrets
 
 setup: ## the environments; up to date ones are skipped
 	@localgrid/bootstrap.sh
@@ -29,14 +29,14 @@ down: ## stop them; `python -m localgrid down --purge` also forgets
 test: ## all tests
 	@localgrid/bootstrap.sh gammapy toolchain testdata pyvo python2 django-uws ska root
 	-@localgrid/bootstrap.sh apptainer # its tests say so where it cannot be had
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-below test-e2e
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-below test-workflows
 
-test-below: # beside the end-to-end tests, which wait more than they work
+test-below: # beside those of the workflows, which wait more than they work
 	@$(PYTHON) -m pytest tests/unit
-	@$(PYTHON) -m pytest tests/integration
+	@$(PYTHON) -m pytest tests/integration tests/e2e/portal
 
-test-e2e:
-	@ESAP_TEST_GRID_NAME=e2e $(PYTHON) -m pytest tests/e2e
+test-workflows:
+	@ESAP_TEST_GRID_NAME=workflows $(PYTHON) -m pytest tests/e2e/workflows
 
 test-unit: ## the fast ones
 	@localgrid/bootstrap.sh ska root testdata

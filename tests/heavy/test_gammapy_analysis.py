@@ -11,7 +11,7 @@ from localgrid.grid import Grid
 from localgrid.samples import prepare
 from localgrid.samples.cta_pi_analysis import AMPLITUDE
 from tests.e2e.conftest import Runs
-from tests.e2e.test_cta_pi_analysis import DAG, observation, start
+from tests.e2e.workflows.test_cta_pi_analysis import DAG, observation, start
 
 INDEX = 2.6  # of the sample's source
 

@@ -1,4 +1,4 @@
-"""Parts of the login that need no issuer; the rest is tests/e2e/test_login.py."""
+"""Parts of the login that need no issuer; the rest is tests/e2e/portal/test_login.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask the API server to delete, and what of the audit log goes. Runs: tests/e2e/test_retention.py."""
+"""Who may ask the API server to delete, and what of the audit log goes; runs are in e2e/workflows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ESAP's jobs without Airflow; what their runs do is in tests/e2e/test_esap_dialect.py."""
+"""ESAP's jobs without Airflow; what their runs do is in tests/e2e/portal/test_esap_dialect.py."""
 
 from __future__ import annotations
 

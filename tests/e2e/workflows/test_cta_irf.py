@@ -16,7 +16,7 @@ from localgrid.demo import download, example
 from tests.e2e.conftest import Runs
 
 DAG = "cta_irf"
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from localgrid.layout import PROJECT
 from tests.e2e.conftest import Runs
 from tests.e2e.uws import Uws
 
-HERE = Path(__file__).parent / "clients"
+HERE = Path(__file__).parents[1] / "clients"
 PYVO, PYTHON2 = PROJECT / ".envs/pyvo/bin/python", PROJECT / ".envs/python2/bin/python2.7"
 IRF = "irf.fits.gz"
 EXAMPLE = json.loads((PROJECT / "config/workflows/cta_irf/example.json").read_text())

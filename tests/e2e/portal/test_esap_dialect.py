@@ -21,7 +21,7 @@ from localgrid.layout import PROJECT
 from localgrid.samples import prepare
 
 PYTHON = PROJECT / ".envs" / "django-uws" / "bin" / "python"
-CLIENT = Path(__file__).parent / "clients" / "with_django_uws.py"
+CLIENT = Path(__file__).parents[1] / "clients" / "with_django_uws.py"
 JOBS = "/esap-api/uws/jobs/"
 NEEDS_PACKAGE = pytest.mark.skipif(
     not PYTHON.exists(), reason="no .envs/django-uws: run localgrid/bootstrap.sh django-uws"

@@ -11,7 +11,7 @@ from hooks.dirac_wms import DiracWms
 from hooks.rucio_lake import RucioLake
 from localgrid.grid import Grid
 from tests.e2e.conftest import Runs
-from tests.e2e.test_killed_workers import kill_once
+from tests.e2e.workflows.test_killed_workers import kill_once
 
 DAG = "hello_world"
 JOBS = 12
