@@ -19,8 +19,8 @@ import typer
 from rich.console import Console
 
 from localgrid.airflow_api import ENDED, AirflowApi
-from localgrid.demo import lake_of
 from localgrid.grid import Grid
+from localgrid.lake import lake_of
 from localgrid.layout import PROJECT
 from localgrid.samples.blank import fill_blank
 

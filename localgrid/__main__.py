@@ -157,6 +157,16 @@ def token(user: Annotated[str, typer.Argument(help=f"one of {', '.join(USERS)}")
 
 
 @app.command()
+def samples(use_case: Annotated[str, typer.Argument(help="a workflow of config/workflows")]) -> None:
+    """Put the toy data that a use case's example asks for into the lake; what is there already stays."""
+    from localgrid.lake import lake_of
+    from localgrid.samples import prepare
+
+    grid = _grid()
+    _guarded(lambda: prepare(use_case, grid, lake_of(grid)))
+
+
+@app.command()
 def serve(
     hand_over: Annotated[Path, typer.Option(help="where an Airflow elsewhere finds connections and keys")],
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +17,10 @@ from rich.table import Table
 
 from esap_batch.products import scope_of
 from hooks.lake_bulk import BulkLake
-from hooks.rucio_lake import RucioLake, RucioSettings
+from hooks.rucio_lake import RucioLake
 from localgrid.airflow_api import ENDED, AirflowApi, changes
 from localgrid.grid import Grid
+from localgrid.lake import lake_of
 from localgrid.layout import PROJECT
 from localgrid.samples import prepare
 from localgrid.signin import passwords
@@ -141,15 +141,6 @@ def show_campaign(lake: RucioLake, use_case: str, end: Mapping[str, Any], target
     console.print(table)
     first = min(there)
     show_product(lake, first, target / first.rsplit("/", 1)[-1])
-
-
-def lake_of(grid: Grid) -> RucioLake:
-    """Reach the grid's lake with the service's own account."""
-    # Rucio's download client insists on a rucio.cfg.
-    os.environ["RUCIO_HOME"] = str(grid.home / "rucio-client")
-    entry = json.loads((grid.home / "secrets" / "connections.json").read_text())["rucio_lake"]
-    credentials = {"username": entry["login"], "password": entry["password"]}
-    return RucioLake(RucioSettings(entry["host"], entry["extra"]["account"], "userpass", credentials))
 
 
 def main(

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hooks.rucio_lake import RucioLake, RucioSettings
-from localgrid.demo import lake_of
 from localgrid.grid import Grid
+from localgrid.lake import lake_of
 from localgrid.layout import PROJECT
 
 

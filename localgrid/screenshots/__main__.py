@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 
 from localgrid.airflow_api import AirflowApi
-from localgrid.demo import lake_of
 from localgrid.grid import Grid
+from localgrid.lake import lake_of
 from localgrid.layout import PROJECT
 from localgrid.screenshots.browser import browser
 from localgrid.screenshots.form import take_form

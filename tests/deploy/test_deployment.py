@@ -13,12 +13,13 @@ from zipfile import ZipFile
 import pytest
 
 from esap_batch.jobs import group_name
+from esap_batch.progress import PROGRESS
 from localgrid.airflow_api import ENDED, AirflowApi
 from localgrid.layout import PROJECT
 from localgrid.screenshots.browser import BROWSER, SWITCHES
 from tests.deploy.deployment import Deployment
 
-DAG = "cta_irf"
+DAG, CAMPAIGN = "cta_irf", "cta_reprocessing"
 EXAMPLE = json.loads((PROJECT / "config" / "workflows" / DAG / "example.json").read_text())
 RUN_WITHIN_S = 900
 JOBS = "/var/lib/esap-grid/diracx/db/jobdb.db"
@@ -244,12 +245,16 @@ def revision(deployment: Deployment) -> str:
     return told.strip()
 
 
-def test_a_backup_brings_back_a_run_that_goes_on(
+def test_a_backup_brings_back_a_run_and_a_campaign_that_go_on(
     deployment: Deployment, wait_for: Wait, tmp_path: Path, figures: dict[str, object]
 ) -> None:
     alice = deployment.api("alice")
+    deployment.compose("exec", "-T", "grid", ".venv/bin/python", "-m", "localgrid", "samples", CAMPAIGN)
+    asked = {"obs_ids": "101-106", "window_gb": 0.0004}  # room for two observations at a time
+    campaign = str(alice.trigger(CAMPAIGN, asked).json()["dag_run_id"])
     run = start(alice, zenith_deg=40)
     wait_for(lambda: state_of(alice, run, "await_simulation") == "deferred", 240)
+    wait_for(lambda: published(alice, campaign) > 0, 400)
     deployment.script("backup.sh", tmp_path / "backup.tar.gz")
     assert (tmp_path / "backup.tar.gz").stat().st_mode & 0o777 == 0o600
     secrets = deployment.secrets()
@@ -267,3 +272,13 @@ def test_a_backup_brings_back_a_run_that_goes_on(
     made = product(alice, run, wait_for)
     names = jobs_of(deployment, run)
     assert len(names) == len(set(names)) == made["jobs"]
+    wait_for(lambda: alice.run(CAMPAIGN, campaign)["state"] in ENDED, RUN_WITHIN_S)
+    end = alice.xcom(CAMPAIGN, campaign, "report_end")
+    assert (end["outcome"], end["done"], end["failed"]) == ("published", 6, 0)
+
+
+def published(api: AirflowApi, campaign: str) -> int:
+    """Tell how many observations of a campaign are done, while others are not."""
+    told = api.xcom(CAMPAIGN, campaign, "process_observations", PROGRESS)
+    assert api.run(CAMPAIGN, campaign)["state"] not in ENDED, "over before it could be interrupted"
+    return int(told["observations"].get("done", 0)) if told else 0
