@@ -26,8 +26,10 @@ LABEL org.opencontainers.image.title="esap-batch" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="NOASSERTION"
 # Any user id will do, as long as its group is 0: what must be written belongs to that group.
+# /entrypoint is what the probes of Airflow's Helm chart call.
 RUN useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow esap \
-    && install -d -m 0775 -o 50000 -g 0 /opt/airflow/logs /opt/airflow/audit /var/lib/esap-grid/storage /run/esap-grid
+    && install -d -m 0775 -o 50000 -g 0 /opt/airflow/logs /opt/airflow/audit /var/lib/esap-grid/storage /run/esap-grid \
+    && ln -s /opt/esap/bin/start /entrypoint
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/esap /opt/esap
 COPY --from=build /opt/airflow/airflow.cfg /opt/airflow/airflow.cfg

@@ -1,10 +1,22 @@
 #!/bin/sh
 # Makes the secrets of docker-compose.yaml that are missing, in deploy/secrets (0700, files 0600); those that are there stay.
-# Needs openssl. The containers run as the user who runs this, or as 50000 if that is root: nobody else can read the files.
+# Needs openssl. The containers run as ESAP_UID of .env: whoever runs this first, or 50000 if that is root. Nobody else can
+# read the files. Run it again after a file was replaced: owner and mode are made right.
 set -eu
 umask 077
 cd "$(dirname "$0")/.."
 DIR=deploy/secrets
+USER_ID=$(sed -n 's/^ESAP_UID=//p' .env 2>/dev/null | tail -n 1)
+if [ -z "$USER_ID" ]; then
+    USER_ID=$(id -u)
+    [ "$USER_ID" != 0 ] || USER_ID=50000
+    [ ! -s .env ] || [ -z "$(tail -c 1 .env)" ] || echo >>.env # a last line without an end
+    echo "ESAP_UID=$USER_ID" >>.env
+fi
+if [ "$(id -u)" != 0 ] && [ "$(id -u)" != "$USER_ID" ]; then
+    echo "make_secrets: ESAP_UID is $USER_ID in $PWD/.env and you are $(id -u): run this as root or as $USER_ID" >&2
+    exit 1
+fi
 mkdir -p "$DIR"
 
 secret() { # NAME, then its content on standard input; without a newline at the end, which Airflow would take as part of it
@@ -37,9 +49,6 @@ if [ ! -s "$DIR/tls.key" ]; then
     echo "made $DIR/tls.crt, signed by itself and for localhost: put the site's certificate and key in its place"
 fi
 
-USER_ID=$(id -u)
-if [ "$USER_ID" = 0 ]; then
-    USER_ID=50000
-    chown -R "$USER_ID:0" "$DIR"
-fi
-[ -e .env ] || echo "ESAP_UID=$USER_ID" >.env
+chmod 0700 "$DIR"
+chmod 0600 "$DIR"/*
+[ "$(id -u)" != 0 ] || chown -R "$USER_ID:0" "$DIR"
