@@ -89,11 +89,28 @@ def test_only_the_proxy_and_the_laptops_grid_are_published() -> None:
         assert f"127.0.0.1:{port}:{port}" in published["grid"]
 
 
+def test_a_site_changes_its_configuration_without_a_new_image() -> None:
+    further = yaml.safe_load((PROJECT / "docker-compose.worker.yaml").read_text())["services"]
+    ours = {name: one for name, one in SERVICES.items() if "esap-batch:" in one["image"]}
+    assert {"init", "api-server", "worker"} < set(ours)
+    for name, service in [*ours.items(), *further.items()]:
+        assert "./config:/opt/esap/config:ro" in service["volumes"], name
+
+
 def test_the_database_and_the_queue_reach_nobody_outside() -> None:
     assert COMPOSE["networks"]["database"] == COMPOSE["networks"]["queue"] == {"internal": True}
     assert SERVICES["postgres"]["networks"] == ["database"]
     assert SERVICES["redis"]["networks"] == ["queue"]
     assert "database" not in SERVICES["worker"]["networks"]
+
+
+def test_all_who_sign_have_the_address_of_the_portal() -> None:
+    variable, standard = "AIRFLOW__API__BASE_URL", "${ESAP_URL:-https://localhost:8443}"
+    given = {name: one.get("environment", {}).get(variable) for name, one in SERVICES.items()}
+    assert {name for name, value in given.items() if value} == {"api-server", "triggerer", "worker"}
+    assert {value for value in given.values() if value} == {standard}
+    elsewhere = yaml.safe_load((PROJECT / "docker-compose.worker.yaml").read_text())["services"]["worker"]
+    assert elsewhere["environment"][variable] == "${ESAP_URL}"
 
 
 def test_the_chart_gets_the_settings_of_the_image() -> None:
