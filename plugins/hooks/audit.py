@@ -32,12 +32,12 @@ def write_act(act: str, user: str, outcome: str, **facts: Any) -> None:
     """
     moment = datetime.now(UTC)
     line = record(act, moment.isoformat(timespec="milliseconds"), user, outcome, **facts)
-    count(ACTS, act=act, outcome=outcome)
     try:
         _append(audit_dir() / FILE.format(moment.date()), line)
     except OSError as error:
         count(AUDIT_FAULTS)
         log.error("the audit log cannot be written (%s), lost from it is %s", error, json.dumps(line))
+    count(ACTS, act=act, outcome=outcome)
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

@@ -1,37 +1,40 @@
 """Sends the service's own metrics the way Airflow sends its own ([metrics] of its configuration, ADR 14).
 
 Cheap and never in the way: a UDP packet that nobody waits for. Without StatsD or OpenTelemetry configured
-nothing is sent.
+nothing is sent, and while monitoring's host cannot be found neither.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from esap_batch.metrics import Kind, Metric
+
+log = logging.getLogger(__name__)
+SILENT_S = 30.0  # not to wait for a name server at each packet
 
 
 def count(metric: Metric, number: int = 1, **labels: str) -> None:
     """Add to a counter."""
     _require(metric, Kind.COUNTER)
     if number:
-        _client().incr(metric.stat, number, tags=metric.tags(labels))
+        _sender.send("incr", metric.stat, number, metric.tags(labels))
 
 
 def gauge(metric: Metric, value: float, **labels: str) -> None:
     """Say how much there is now."""
     _require(metric, Kind.GAUGE)
-    _client().gauge(metric.stat, value, tags=metric.tags(labels))
+    _sender.send("gauge", metric.stat, value, metric.tags(labels))
 
 
 def timing(metric: Metric, seconds: float, **labels: str) -> None:
     """Say how long something has taken."""
     _require(metric, Kind.TIMER)
-    _client().timing(metric.stat, seconds * 1000, tags=metric.tags(labels))  # StatsD's unit is ms
+    _sender.send("timing", metric.stat, seconds * 1000, metric.tags(labels))  # StatsD's unit is ms
 
 
 @contextmanager
@@ -49,9 +52,31 @@ def _require(metric: Metric, kind: Kind) -> None:
         raise TypeError(f"{metric.stat} is a {metric.kind}, not a {kind}")
 
 
-@cache
-def _client() -> Any:
+class _Sender:
+    """Airflow's client. After a failure nothing is sent for `SILENT_S`: nobody's work fails or waits for it."""
+
+    def __init__(self) -> None:
+        self._client: Any = None
+        self._silent_until = 0.0  # by time.monotonic
+
+    def send(self, kind: str, stat: str, value: float, tags: dict[str, str]) -> None:
+        if time.monotonic() < self._silent_until:
+            return
+        try:
+            if self._client is None:
+                self._client = _new_client()
+            getattr(self._client, kind)(stat, value, tags=tags)
+        except Exception as error:  # whatever: StatsD's client looks up the host's name when it is made
+            self._client = None
+            self._silent_until = time.monotonic() + SILENT_S
+            log.warning("metrics are not sent for %g s: %s", SILENT_S, error)
+
+
+def _new_client() -> Any:
     # Not Airflow's module of functions: some of its processes never initialise the one for tasks.
     from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
     return get_stats_factory()()
+
+
+_sender = _Sender()

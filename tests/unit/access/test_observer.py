@@ -16,6 +16,7 @@ from access.callers import caller
 from access.middleware import CallerMiddleware, SameOriginMiddleware
 from access.observer import Observer, note
 from esap_batch.metrics import REQUESTS, Metric
+from hooks import metrics
 
 
 def app() -> FastAPI:
@@ -97,6 +98,16 @@ def test_reading_is_measured_and_not_told(folder: Path, monkeypatch: pytest.Monk
     assert ask("GET", "/uws/jobs") == 200
     assert lines(folder) == []
     assert counted == [(REQUESTS, {"door": "uws", "outcome": "accepted"})]
+
+
+def test_without_monitoring_requests_are_served_and_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_HOST", "statsd.invalid")
+    monkeypatch.setattr(metrics, "_sender", metrics._Sender())
+    assert ask("POST", "/uws/jobs/7/phase") == 200
+    assert len(lines(folder)) == 1
 
 
 def test_outside_of_requests_there_is_nothing_to_note() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hooks import metrics
 from hooks.audit import audit_dir, write_act
 
 
@@ -50,6 +51,26 @@ def test_what_cannot_be_written_is_said_elsewhere(
     with caplog.at_level(logging.ERROR):
         write_act("job.submit", "alice", "done", job=1)
     assert "alice" in caplog.text
+
+
+def test_it_is_written_without_monitoring_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESAP_AUDIT_DIR", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_HOST", "statsd.invalid")
+    monkeypatch.setattr(metrics, "_sender", metrics._Sender())
+    write_act("job.submit", "alice", "done", job=1)
+    assert lines(tmp_path)[0]["user"] == "alice"
+
+
+def test_a_fault_of_counting_loses_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object, **_labels: str) -> None:
+        raise ValueError("labels")
+
+    monkeypatch.setenv("ESAP_AUDIT_DIR", str(tmp_path))
+    monkeypatch.setattr("hooks.audit.count", broken)
+    with pytest.raises(ValueError, match="labels"):
+        write_act("job.submit", "alice", "done", job=1)
+    assert lines(tmp_path)[0]["user"] == "alice"
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

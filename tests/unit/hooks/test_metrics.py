@@ -24,9 +24,8 @@ def packets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Packets]:
             "statsd_influxdb_enabled": "True",
         }.items():
             monkeypatch.setenv(f"AIRFLOW__METRICS__{option.upper()}", value)
-        metrics._client.cache_clear()
+        monkeypatch.setattr(metrics, "_sender", metrics._Sender())
         yield packets
-        metrics._client.cache_clear()
 
 
 def test_a_counter_a_gauge_and_a_timer(packets: Packets) -> None:
@@ -71,6 +70,24 @@ def test_a_metric_is_used_as_what_it_is(packets: Packets) -> None:
 
 def test_without_statsd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW__METRICS__STATSD_ON", raising=False)
-    metrics._client.cache_clear()
+    monkeypatch.setattr(metrics, "_sender", metrics._Sender())
     metrics.count(STAGED, 1, rse="A")
-    metrics._client.cache_clear()
+
+
+def test_monitoring_that_is_not_there_is_in_nobodys_way(
+    packets: Packets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_HOST", "statsd.invalid")
+    metrics.gauge(JOBS, 7, **PLACE)
+    metrics.timing(POLLS, 0.25, what="jobs", connection="dirac_local", outcome="ok")
+    with metrics.timed(POLLS, what="jobs", connection="c", outcome="ok"):
+        metrics.count(STAGED, 1, rse="A")
+    assert [record.message[:28] for record in caplog.records] == ["metrics are not sent for 30 "]
+    with pytest.raises(ValueError, match="labels"):
+        metrics.count(STAGED, 1, place="A")
+
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_HOST", "127.0.0.1")
+    metrics.count(STAGED, 1, rse="A")
+    monkeypatch.setattr(metrics._sender, "_silent_until", 0.0)
+    metrics.count(STAGED, 2, rse="A")
+    assert packets.next() == "airflow.esap.staged_bytes,rse=A:2|c", "tried again, and not before"

@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
+from hooks import metrics
 from triggers.poller import BulkPoller
 
 INTERVAL = 0.01
@@ -65,6 +68,18 @@ def test_a_failure_is_told_to_every_waiter_and_the_poll_goes_on() -> None:
         while isinstance(answer := await anext(answers), Exception):
             pass
         assert answer > 1
+
+    asyncio.run(scenario())
+
+
+def test_the_poll_goes_on_without_monitoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_HOST", "statsd.invalid")
+    monkeypatch.setattr(metrics, "_sender", metrics._Sender())
+
+    async def scenario() -> None:
+        answers = BulkPoller(Backend().ask, INTERVAL).answers("a")
+        assert [await anext(answers), await anext(answers)] == [1, 2]
 
     asyncio.run(scenario())
 
