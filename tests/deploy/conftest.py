@@ -12,7 +12,7 @@ import pytest
 
 from tests.deploy.deployment import Deployment, copy_project
 from tests.deploy.engine import Engine, engine
-from tests.deploy.images import make_all
+from tests.deploy.images import ids, images
 
 Say = Callable[[str], None]
 
@@ -41,30 +41,31 @@ def deployment(
     docker: Engine, work: Path, figures: dict[str, object], request: pytest.FixtureRequest
 ) -> Iterator[Deployment]:
     project = copy_project(work / "project")
-    sizes = make_all(docker, project, work)
-    figures |= {f"size of {name}": f"{size / 1e6:.0f} MB" for name, size in sizes.items()}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    made = Deployment(docker, project, f"esap-test-{uuid.uuid4().hex[:6]}", port)
-    made.script("make_secrets.sh")
-    try:
-        figures["first start"] = f"{made.up():.0f} s"
-        yield made
-    finally:
-        made.down()
-        # Beside the tests' dots, for docs/deploy.md.
-        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-            print("", *(f"{name}: {value}" for name, value in figures.items()), sep="\n")  # noqa: T201
+    with images(docker, project, work) as sizes:
+        figures |= {f"size of {name}": f"{size / 1e6:.0f} MB" for name, size in sizes.items()}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        made = Deployment(docker, project, f"esap-test-{uuid.uuid4().hex[:6]}", port)
+        made.script("make_secrets.sh")
+        try:
+            figures["first start"] = f"{made.up():.0f} s"
+            yield made
+        finally:
+            made.down()
+            # Beside the tests' dots, for docs/deploy.md.
+            with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+                print("", *(f"{name}: {value}" for name, value in figures.items()), sep="\n")  # noqa: T201
 
 
 @pytest.fixture(scope="session", autouse=True)
 def left_behind(docker: Engine) -> Iterator[None]:
-    """See that containers, volumes and networks are what they were."""
+    """See that containers, images, volumes and networks are what they were."""
 
     def there() -> set[str]:
         listed = docker.docker("ps", "--all", "--quiet"), docker.docker("volume", "ls", "--quiet")
-        return set(" ".join((*listed, docker.docker("network", "ls", "--quiet"))).split())
+        named = set(" ".join((*listed, docker.docker("network", "ls", "--quiet"))).split())
+        return named | ids(docker, "--all")
 
     before = there()
     yield

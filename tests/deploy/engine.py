@@ -1,4 +1,4 @@
-"""A Docker engine: the one that the environment leads to, or else one of our own that leaves nothing."""
+"""A Docker engine of our own that leaves nothing, or with ESAP_TEST_DOCKER=standing the one that there is."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.deploy.shell import run
 
 HERE = Path(__file__).parent
+CHOICE = "ESAP_TEST_DOCKER"
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 120
 
@@ -38,14 +39,28 @@ def _answers(environment: dict[str, str]) -> bool:
 
 @contextmanager
 def engine(home: Path) -> Iterator[Engine]:
-    """Give an engine; one that had to be started is removed with all that it had and its network rules."""
+    """Give an engine; one of our own is removed with all that it had and its network rules.
+
+    Raises:
+        RuntimeError: the engine that is to be used does not answer, or one that runs containers would suffer.
+
+    """
     plugins = home / "config"
     plugins.mkdir(parents=True)
     environment = {"DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG", str(plugins))}
     run(HERE / "tools.sh", environment["DOCKER_CONFIG"])
-    if _answers(environment):
+    chosen = os.environ.get(CHOICE, "own")
+    if chosen not in ("own", "standing"):
+        raise RuntimeError(f"{CHOICE} is {chosen!r}: own (the default) and standing are allowed")
+    answers = _answers(environment)
+    if chosen == "standing":
+        if not answers:
+            raise RuntimeError(f"{CHOICE} is standing, and no engine answers")
         yield Engine(environment, own=False)
         return
+    if answers and run("docker", "ps", "--quiet", env=environment):
+        # A second engine writes the network rules anew, and the first one's published ports are lost.
+        raise RuntimeError(f"an engine runs containers here: stop them, or use it ({CHOICE}=standing)")
     environment["DOCKER_HOST"] = f"unix://{home}/docker.sock"
     rules, links = run("iptables-save"), _links()
     process = _start(home, environment)

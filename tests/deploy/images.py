@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.deploy.engine import HERE, Engine
@@ -21,19 +23,38 @@ OWN = {"esap-batch:0.1.0": "Dockerfile", "esap-batch-grid:0.1.0": "deploy/grid/D
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
-def has(engine: Engine, image: str) -> bool:
-    return bool(engine.docker("image", "ls", "--quiet", image).strip())
+def ids(engine: Engine, *which: str) -> set[str]:
+    """Give the ids of images: all, those of a name, or those that `--filter` and the like choose."""
+    return set(engine.docker("image", "ls", "--quiet", "--no-trunc", *which).split())
 
 
-def make_all(engine: Engine, project: Path, work: Path) -> dict[str, int]:
-    """Build what is missing, the project's own images always; give the size of each (bytes)."""
-    if not has(engine, DEBIAN):
+@contextmanager
+def images(engine: Engine, project: Path, work: Path) -> Iterator[dict[str, int]]:
+    """Give the size of each image (bytes); in the end the names mean what they meant before."""
+    before = ids(engine, "--all")
+    meant = {name: ids(engine, name) for name in (*OWN, *STANDINS.values(), DEBIAN)}
+    try:
+        yield _make_all(engine, project, work)
+    finally:
+        for name, known in meant.items():
+            if known:
+                engine.docker("tag", *known, name)
+            elif ids(engine, name):
+                engine.docker("image", "rm", name)
+        # What has lost its name, stages of builds too: each goes with those that it alone was made of.
+        while nameless := ids(engine, "--filter", "dangling=true") - before:
+            engine.docker("image", "rm", *nameless)
+
+
+def _make_all(engine: Engine, project: Path, work: Path) -> dict[str, int]:
+    """Build what is missing, the project's own images always."""
+    if not ids(engine, DEBIAN):
         _make_debian(engine, work)
     context = work / "standins"
     shutil.copytree(HERE / "standins", context)
-    shutil.copy(CERTIFICATES, context)  # a machine behind a gateway of its own trusts more than Debian does
+    shutil.copy(CERTIFICATES, context)  # the machine may trust more than Debian does
     for name, image in STANDINS.items():
-        if not has(engine, image):
+        if not ids(engine, image):
             _build(engine, image, context / f"{name}.Containerfile", context)
     for image, file in OWN.items():
         _build(engine, image, project / file, project)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# As upstream's: makes the cluster with POSTGRES_USER, POSTGRES_DB and POSTGRES_PASSWORD_FILE, never runs as root.
+# As upstream's, the exported password included: makes the cluster with POSTGRES_USER, POSTGRES_DB and POSTGRES_PASSWORD_FILE, never runs as root.
 set -e
 if [ "$(id -u)" = 0 ]; then
     POSTGRES_PASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")
@@ -19,5 +19,4 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     psql -U "$POSTGRES_USER" -d postgres -c "create database \"$POSTGRES_DB\""
     pg_ctl -D "$PGDATA" -w stop
 fi
-unset POSTGRES_PASSWORD
 exec "$@" -c listen_addresses='*'
