@@ -72,7 +72,7 @@ class CheckFacility(BaseOperator):
         if connection.outcome is not Outcome.PASSED:
             return [connection]
         try:
-            site.sign(group, run_key(context), self.task_id)
+            site.sign(group, run_key(context), self._step)
             batch = probe_batch(site.facility, group, _program(), _ping(site, group))
             batch = replace(batch, jobs=site.located(batch.jobs))
         except TROUBLE as error:
@@ -119,9 +119,14 @@ class CheckFacility(BaseOperator):
         tolerance = facility_health.check_settings()["clock_tolerance_s"]
         return findings(json.loads(site.storage.read(pfn)), submitted_at, time.time(), tolerance)
 
+    @property
+    def _step(self) -> str:
+        """What the group is named by, beside the run: several tasks of one id test one facility each."""
+        return f"{self.task_id}/{self.facility}"
+
     def _group(self, context: Context) -> str:
         run = context["dag_run"]
-        return group_name(run.dag_id, run.run_id, f"{self.task_id}/{self.facility}")
+        return group_name(run.dag_id, run.run_id, self._step)
 
     def _end(self, checks: Sequence[Check]) -> dict[str, Any]:
         order = {check.name: check for check in checks}

@@ -71,6 +71,13 @@ def test_a_job_is_sent_by_an_account_of_the_facilitys_own_experiment(world: Worl
     assert deferral.trigger.until == deferral.kwargs["submitted_at"] + 300
 
 
+def test_the_batch_is_named_by_what_is_signed_there(world: World) -> None:
+    begun(world)
+    signed = json.loads(world.path(f"{work_lfn(GROUP)}/run.json").read_text())
+    dag_id, _, run_id = signed["run"].partition("/")
+    assert group_name(dag_id, run_id, signed["task"]) == GROUP
+
+
 def test_a_facility_in_order_passes_every_check_and_nothing_is_left_of_it(world: World) -> None:
     begun(world)
     writes(world)
