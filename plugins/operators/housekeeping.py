@@ -13,7 +13,7 @@ from esap_batch.configuration import read_mapping
 from esap_batch.housekeeping import Leftover, reason_to_keep
 from esap_batch.products import RunState
 from hooks.rucio_lake import RucioLake
-from hooks.settings import LAKE_CONNECTION, config_dir
+from hooks.settings import LAKE_CONNECTION, config_dir, service_name
 from hooks.storage_element import StorageElement
 from operators.runs import run_state
 from operators.work_areas import open_claims, signature, storage_elements, work_areas
@@ -57,10 +57,12 @@ class DeleteLeftovers(BaseOperator):
         return {"deleted": deleted, "kept": kept, "dry_run": dry_run}
 
     def _leftovers(self) -> Iterator[Leftover]:
-        claims = dict(open_claims(self.lake))
+        claims, service = dict(open_claims(self.lake)), service_name()
         for rse in storage_elements():
             for pfn, changed in work_areas(self.lake, self.storage, rse):
-                yield Leftover(pfn, str(signature(self.storage, pfn).get("run", "")), changed)
+                signed = signature(self.storage, pfn)
+                if signed.get("service", service) == service:  # else another service will see to it
+                    yield Leftover(pfn, str(signed.get("run", "")), changed)
             for dataset, pfn in self.lake.pfns(rse, sorted(claims)).items():
                 newest = self.storage.newest(pfn)
                 if newest is not None:

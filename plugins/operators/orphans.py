@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from esap_batch.budget import LEDGERS
 from esap_batch.carousel import tally
@@ -29,6 +29,8 @@ from operators.work_areas import signature, storage_elements, work_areas
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+NEEDED = ("run", "task", "owner")  # in a signature, beside service and facility
 
 
 class EndOrphans(BaseOperator):
@@ -68,15 +70,25 @@ class EndOrphans(BaseOperator):
         return {"ended": ended, "dry_run": dry_run}
 
     def _orphans(self, context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        service = service_name()
+        if not service:
+            raise AirflowFailException(
+                "[api] base_url is not set: what this service has signed cannot be told"
+            )
         facilities = {f.name for f in load_facilities(config_dir() / "facilities.yaml")}
         for rse in storage_elements():
             for area, _ in work_areas(self.lake, self.storage, rse):
                 group, signed = posixpath.basename(area), signature(self.storage, area)
-                ours = signed.get("service") == service_name() and signed.get("facility") in facilities
-                if not ours or is_known(context, signed["run"]):
+                ours = signed.get("service") == service and signed.get("facility") in facilities
+                if not ours:
+                    continue
+                if lacking := [name for name in NEEDED if not signed.get(name)]:
+                    self.log.error("%s is left: its signature lacks %s", area, ", ".join(lacking))
+                    continue
+                if is_known(context, signed["run"]):
                     continue
                 dag_id, _, run_id = signed["run"].partition("/")
-                if group != group_name(dag_id, run_id, signed.get("task", "")):
+                if group != group_name(dag_id, run_id, signed["task"]):
                     self.log.error("%s is left: it is not of run %s, as is signed there", area, signed["run"])
                     continue
                 yield group, signed

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
-from typing import Any
 
 from esap_batch.configuration import read_mapping
 from esap_batch.facilities import load_facilities
@@ -13,6 +13,8 @@ from esap_batch.products import WORK_AREA, scope_of
 from hooks.rucio_lake import RucioLake
 from hooks.settings import config_dir
 from hooks.storage_element import StorageElement
+
+log = logging.getLogger(__name__)
 
 
 def storage_elements() -> list[str]:
@@ -27,10 +29,23 @@ def work_areas(lake: RucioLake, storage: StorageElement, rse: str) -> Iterator[t
     yield from storage.folders(area).items()
 
 
-def signature(storage: StorageElement, area: str) -> dict[str, Any]:
-    """Read whose a work area is, as `Site.sign` wrote it; empty when nobody has."""
+def signature(storage: StorageElement, area: str) -> dict[str, str]:
+    """Read whose a work area is, as `Site.sign` wrote it; empty when nobody has, or nobody can read it.
+
+    Who can write to the storage can write anything there, and it must not keep the other areas from a look.
+    """
     pfn = f"{area}/{RUN_FILE}"
-    return dict(json.loads(storage.read(pfn))) if storage.exists([pfn]) else {}
+    if not storage.exists([pfn]):
+        return {}
+    try:
+        signed = json.loads(storage.read(pfn))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or far too deep
+        log.warning("%s is no signature: %s", pfn, error)
+        return {}
+    if not isinstance(signed, dict) or not all(isinstance(value, str) for value in signed.values()):
+        log.warning("%s is no signature: allowed is an object of texts", pfn)
+        return {}
+    return signed
 
 
 def open_claims(lake: RucioLake) -> Iterator[tuple[str, str]]:

@@ -73,6 +73,23 @@ def test_a_run_that_was_deleted_is_not_alive(world: World) -> None:
     assert LIVING not in there(world)
 
 
+def test_what_another_service_has_signed_is_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "service_name", lambda: "https://batch.example")
+    for service, is_there in (("https://other.example", True), ("https://batch.example", False)):
+        signed = world.path(f"{OLD}/run.json")
+        signed.write_text(json.dumps({"run": RUN, "service": service}))
+        os.utime(signed, (0, 0))
+        told = run(world)
+        assert (OLD in there(world)) is is_there
+        assert not any(pfn.endswith(OLD) for pfn in told["kept"])
+
+
+def test_a_signature_that_nobody_can_read_keeps_its_area_and_no_other(world: World) -> None:
+    world.path(f"{YOUNG}/run.json").write_text("{")
+    run(world)
+    assert there(world) == [LIVING, YOUNG, NOBODYS, PUBLISHED]
+
+
 def test_files_that_the_lake_knows_stay(world: World) -> None:
     (file,) = [world.path(f"{DATASET}/hello.json")]
     world.lake.datasets[DATASET]["files"] = [type("File", (), {"lfn": str(file)})]

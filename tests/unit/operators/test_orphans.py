@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from esap_batch.jobs import JobState, group_name
 from hooks.broker import LoginNeeded
@@ -18,6 +18,7 @@ from tests.unit.operators.campaign.conftest import Tasks, tasks  # noqa: F401 - 
 from tests.unit.operators.campaign.test_finish import LEDGER, under_way
 from tests.unit.operators.campaign.world import RUN as CAMPAIGN_RUN
 
+SERVICE = "https://batch.example"
 GONE, STEP = "hello_world/deleted", "submit_jobs"
 ORPHAN, ANOTHER = (group_name("hello_world", "deleted", task) for task in (STEP, "another"))
 
@@ -26,6 +27,13 @@ def run(world: World, *, dry_run: bool = False) -> dict[str, int]:
     told = EndOrphans(task_id="end_orphans").execute(world.context(params={"dry_run": dry_run}))
     assert told["dry_run"] is dry_run
     return dict(told["ended"])
+
+
+@pytest.fixture(autouse=True)
+def service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the service a name, to sign with and to look for."""
+    for one in (module, site_module):
+        monkeypatch.setattr(one, "service_name", lambda: SERVICE)
 
 
 @pytest.fixture
@@ -77,6 +85,33 @@ def test_what_is_not_ours_is_left_alone(orphan: World, changed: dict[str, str] |
     else:
         path.unlink()
     assert run(orphan) == {}
+    assert alive(orphan) == 2
+
+
+def test_a_service_without_a_name_ends_nothing(orphan: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "service_name", lambda: "")
+    with pytest.raises(
+        AirflowFailException, match=r"\[api\] base_url is not set: what this service has signed"
+    ):
+        run(orphan)
+    assert alive(orphan) == 2
+
+
+@pytest.mark.parametrize("lacking", ["run", "task", "owner"])
+def test_a_signature_that_lacks_something_keeps_no_other_waiting(orphan: World, lacking: str) -> None:
+    orphan.site().sign(ANOTHER, GONE, "another")
+    path = orphan.path(f"/ctao/esap/work/{ORPHAN}/run.json")
+    signed = json.loads(path.read_text())
+    del signed[lacking]
+    path.write_text(json.dumps(signed))
+    assert run(orphan) == {ANOTHER: 0}
+    assert alive(orphan) == 2
+
+
+def test_a_signature_that_nobody_can_read_keeps_no_other_waiting(orphan: World) -> None:
+    orphan.site().sign(ANOTHER, GONE, "another")
+    orphan.path(f"/ctao/esap/work/{ORPHAN}/run.json").write_text("{")
+    assert run(orphan) == {ANOTHER: 0}
     assert alive(orphan) == 2
 
 
@@ -137,14 +172,13 @@ def test_a_campaign_loses_jobs_recalls_and_what_it_has_reserved(tasks: Tasks) ->
 
 
 def test_the_signature_names_the_service(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site_module, "service_name", lambda: "https://batch.example")
     world.site().sign(ORPHAN, RUN, STEP)
     signed = json.loads(world.path(f"/ctao/esap/work/{ORPHAN}/run.json").read_text())
     assert signed == {
         "run": RUN,
         "task": STEP,
         "owner": "alice",
-        "service": "https://batch.example",
+        "service": SERVICE,
         "facility": "lapalma",
         "storage_rse": "LAPALMA-DISK",
     }
