@@ -24,23 +24,27 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 NUMBER = Field(ge=0, le=1_000_000)
-BELIEVED = timedelta(days=1)  # a batch of which nothing was heard for so long has no places any more
+BELIEVED = timedelta(days=7)  # a batch of which nothing was heard for so long has no places any more
 WAITING = timedelta(minutes=5)  # and nothing is kept free for one that has not asked again for so long
 
 
 class Wanted(BaseModel):
-    """What a batch has at a facility, and wants."""
+    """What a batch has at a facility, and wants; with `look` it only wants to know what it would get."""
 
     facility: str = NAME
     batch: str = NAME
     experiment: str = NAME
     active: int = NUMBER
     waiting: int = NUMBER
+    look: bool = False
 
 
 @router.post("/places")
 def places(wanted: Wanted, task: TaskUser) -> dict[str, int]:
-    """Say how many of the waiting jobs may be submitted now; they count as active from then on."""
+    """Say how many of the waiting jobs may be submitted now.
+
+    They count as active from then on, unless this was but a look.
+    """
     facility = _facility(wanted.facility)
     with transaction() as session:
         return {"places": allot(session, facility, task, wanted)}
@@ -87,7 +91,7 @@ def allot(session: Session, facility: Facility, owner: str, wanted: Wanted) -> i
     session.execute(update(Place).where(*here, Place.told_at < moment - WAITING).values(waiting=0))
     rows = session.scalars(select(Place).where(*here)).all()
     given = _given(rows, limit, facility.fair_share, own)
-    if given:
+    if given and not wanted.look:
         own.active, own.waiting, own.since = own.active + given, own.waiting - given, moment.timestamp()
     return given
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,11 @@ from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
+from hooks.settings import service_name
 
 if TYPE_CHECKING:
+    import ssl
+
     from airflow.sdk import Connection
 
 SYSTEM = "the credentials broker"
@@ -43,6 +47,21 @@ SERVICE = "(esap-batch)"  # as whom the service itself acts: no issuer can give 
 def dirac_system(connection: str) -> str:
     """Name the DIRAC behind a connection as a system of credentials."""
     return f"{DIRAC}{connection}"
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Believe whom Airflow believes at this address: the public authorities, and those of its setting.
+
+    Made once: to read all authorities at each call takes longer than the call.
+    """
+    import httpx
+    from airflow.configuration import conf
+
+    context = httpx.create_ssl_context()
+    if own := conf.get("api", "ssl_ca_file", fallback=""):
+        context.load_verify_locations(own)
+    return context
 
 
 class LoginNeeded(BackendRefused):
@@ -117,8 +136,8 @@ class Broker:
 
     @property
     def page(self) -> str:
-        """Where people log in again."""
-        return f"{self.url}{PAGE}"
+        """Where people log in again: at the address that they know, which tasks need not use."""
+        return f"{service_name() or self.url}{PAGE}"
 
     def groups(self, user: str) -> list[str] | None:
         """Give the groups of a user as their last token had them; None for one who is unknown."""
@@ -163,10 +182,21 @@ class Broker:
         return Token(**{name: found[name] for name in Token.__dataclass_fields__})
 
     def places(
-        self, facility: str, batch: str, user: str, experiment: str, *, active: int, waiting: int
+        self,
+        facility: str,
+        batch: str,
+        user: str,
+        experiment: str,
+        *,
+        active: int,
+        waiting: int,
+        look: bool = False,
     ) -> int:
-        """Tell what a batch has at a facility, and ask how many of its waiting jobs may be submitted now."""
-        body = {"facility": facility, "batch": batch, "experiment": experiment}
+        """Tell what a batch has at a facility, and ask how many of its waiting jobs may be submitted now.
+
+        :param look: take none of these places yet.
+        """
+        body = {"facility": facility, "batch": batch, "experiment": experiment, "look": look}
         answer = self._ask("POST", "/places", user, json={**body, "active": active, "waiting": waiting})
         self._require(answer)
         return int(answer.json()["places"])
@@ -215,7 +245,12 @@ class Broker:
         headers = {"Authorization": f"Bearer {self._pass(user)}"}
         try:
             return httpx.request(
-                method, f"{self.url}{MOUNT}{path}", headers=headers, timeout=TIMEOUT_S, **options
+                method,
+                f"{self.url}{MOUNT}{path}",
+                headers=headers,
+                timeout=TIMEOUT_S,
+                verify=_trusted(),
+                **options,
             )
         except httpx.HTTPError as error:
             raise BackendUnavailable(SYSTEM, self.url, error or type(error).__name__) from error

@@ -57,10 +57,23 @@ class Places:
         return cls(broker, ref, batch)
 
     def ask(self, active: int, waiting: int) -> int:
-        """Tell how many jobs wait or run at the facility; give how many more may be submitted now."""
+        """Tell how many jobs wait or run at the facility; take places for those that may be submitted now."""
+        return self._ask(active, waiting, look=False)
+
+    def look(self, active: int, waiting: int) -> int:
+        """Tell the same; give how many places there are now, and leave them to whoever asks first."""
+        return self._ask(active, waiting, look=True)
+
+    def _ask(self, active: int, waiting: int, *, look: bool) -> int:
         at = self.ref
         return self.broker.places(
-            at["facility"], self.batch, at["user"], at["experiment"], active=active, waiting=waiting
+            at["facility"],
+            self.batch,
+            at["user"],
+            at["experiment"],
+            active=active,
+            waiting=waiting,
+            look=look,
         )
 
     def give_back(self) -> None:

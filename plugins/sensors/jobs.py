@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,21 +82,24 @@ class AwaitJobs(NeedsLogin):
         """Go on when the trigger has fired."""
         if event["status"] not in ("ended", "places"):
             raise AirflowException(event["message"])
-        return self._advance(context, limit)
+        return self._advance(context, limit, has_places=event["status"] == "places")
 
-    def _advance(self, context: Context, limit: int | None) -> dict[str, Any]:
+    def _advance(self, context: Context, limit: int | None, *, has_places: bool = False) -> dict[str, Any]:
         site, group = Site.of(self.submission, owner_of(context)), self.submission["group"]
         attempts = site.backend.attempts(group)
         batch, kept = site.batch(self.submission), kept_reports(site, group)
         alive, known = sum(not a.state.is_terminal for a in attempts), known_attempts(attempts, kept)
         waiting = self._submit_where_there_are_places(context, site, batch, alive, known)
-        if alive or waiting is not None:
+        if (alive and not has_places) or waiting is not None:
             self._wait(site, limit or self._limit(context, attempts, {}), waiting or 0)
-        attempts = known
+        busy = {a.index for a in attempts if not a.state.is_terminal}
+        attempts = [a for a in known if a.index not in busy]
         reports = all_reports(site, attempts, kept)
         diagnoses = self._diagnose(site, batch, latest_attempts(attempts), reports)
         limit = limit or self._limit(context, attempts, diagnoses)
         decision = self._decide(site, batch, attempts, diagnoses, reports, limit)
+        if busy:  # there are places for jobs that are to be tried again beside those that run
+            self._wait(site, limit, self._submit_again(context, site, batch, decision, busy))
         self._show(decision)
         if not decision.is_final:
             self._wait(site, limit, self._submit_again(context, site, batch, decision))
@@ -150,13 +153,20 @@ class AwaitJobs(NeedsLogin):
         self._submit(context, site, batch, dict.fromkeys(first, 1))
         return len(coming) - len(first)
 
-    def _submit_again(self, context: Context, site: Site, batch: Batch, decision: Decision) -> int:
-        """Submit what is to be tried again; give how many jobs wait for a place."""
-        places, again = site.places(batch.group), dict(decision.resubmit)
-        if places:
-            again = dict(list(again.items())[: places.ask(0, len(again))])
-        self._submit(context, site, _with_limits(batch, decision), again)
-        return len(decision.resubmit) - len(again)
+    def _submit_again(
+        self,
+        context: Context,
+        site: Site,
+        batch: Batch,
+        decision: Decision,
+        busy: Collection[int] = (),
+    ) -> int:
+        """Submit what is to be tried again and is not `busy`; give how many jobs wait for a place."""
+        places = site.places(batch.group)
+        again = {i: n for i, n in decision.resubmit.items() if i not in busy}
+        first = dict(list(again.items())[: places.ask(len(busy), len(again))]) if places else again
+        self._submit(context, site, _with_limits(batch, decision), first)
+        return len(again) - len(first)
 
     def _wait(self, site: Site, limit: int, waiting: int) -> None:
         group, total = self.submission["group"], self.submission["count"]

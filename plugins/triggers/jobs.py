@@ -13,7 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from esap_batch.jobs import JobCounts, JobState
 from hooks.backends import BackendRef, backend_in_trigger
 from hooks.broker import LoginNeeded
-from hooks.errors import BackendUnavailable, RefusedForGood
+from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 from hooks.places import Places, PlacesRef
 from triggers.poller import BulkPoller
 from triggers.progress import show_progress
@@ -22,6 +22,7 @@ from triggers.takeover import is_taken_over, note_try
 from triggers.tally import TALLY
 
 CANCEL_TRIES = 5
+TELL_AGAIN_S = 3600  # of jobs that have places, though nothing has changed
 _AT_WORK: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
 
 
@@ -51,6 +52,7 @@ class JobsEnded(BaseTrigger):
         self.ref, self.group, self.total, self.patience = ref, group, total, patience
         self.places, self.waiting, self.facility = places, waiting, facility or ref["connection"]
         self._told: int | None = None
+        self._told_at, self._refusal = time.monotonic(), ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         names = ("ref", "group", "total", "patience", "places", "waiting", "facility")
@@ -64,6 +66,7 @@ class JobsEnded(BaseTrigger):
         with TALLY.watching(self.facility, self.group):
             async for answer in poller.answers(self.group):
                 if isinstance(answer, LoginNeeded):
+                    await self._keep_places()
                     await standing.suspended(answer)
                     heard, shown = time.monotonic(), ""
                     continue
@@ -85,23 +88,37 @@ class JobsEnded(BaseTrigger):
                 if await self._has_places(alive):
                     yield TriggerEvent({"status": "places"})
                     return
+                if self._refused_for(self.patience):
+                    yield TriggerEvent({"status": "silent", "message": self._refusal})
+                    return
                 if not alive and not self.waiting:
                     yield TriggerEvent({"status": "ended"})
                     return
 
     async def _has_places(self, alive: int) -> bool:
         """Tell how many jobs there are, when that has changed or more wait; say whether more may come."""
-        if not self.places or (not self.waiting and alive == self._told):
+        is_known = alive == self._told and time.monotonic() - self._told_at < TELL_AGAIN_S
+        if not self.places or (not self.waiting and is_known):
             return False
         places = await Places.aof(self.places, self.group)
         assert places is not None
         try:
-            given = await asyncio.to_thread(places.ask, alive, self.waiting)
-        except BackendUnavailable as error:
+            free = await asyncio.to_thread(places.look, alive, self.waiting)
+        except (BackendUnavailable, BackendRefused) as error:
             self.log.warning("no news of places: %s", error)
+            self._refusal = str(error)
             return False
-        self._told = alive
-        return given > 0
+        self._told, self._told_at, self._refusal = alive, time.monotonic(), ""
+        return free > 0
+
+    def _refused_for(self, patience: float) -> bool:
+        """Say whether jobs wait for places of which there was no news for too long."""
+        return bool(self.waiting and self._refusal and time.monotonic() - self._told_at > patience)
+
+    async def _keep_places(self) -> None:
+        """Tell again of jobs whose state cannot be seen now, so that their places are not given to others."""
+        if self._told is not None:
+            await self._has_places(self._told)
 
     async def _poller(self) -> BulkPoller[JobCounts]:
         backend, interval = await backend_in_trigger(self.ref)

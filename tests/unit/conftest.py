@@ -379,8 +379,17 @@ class FakePlaces:
         self.given: list[int] = []
 
     def places(
-        self, facility: str, batch: str, user: str, experiment: str, *, active: int, waiting: int
+        self,
+        facility: str,
+        batch: str,
+        user: str,
+        experiment: str,
+        *,
+        active: int,
+        waiting: int,
+        look: bool = False,
     ) -> int:
+        assert not look
         self.events.append(f"places at {facility} for {user} of {experiment}: {active} + {waiting}")
         return min(waiting, self.given.pop(0) if self.given else waiting)
 

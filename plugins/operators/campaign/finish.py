@@ -78,7 +78,8 @@ class CleanUpCampaign(BaseOperator):
         for number in reached:
             if late := work.site.backend.cancel(work.group(number)):  # they were being started meanwhile
                 self.log.warning("block %d: %d jobs ran on and are killed", number, late)
-        if places := work.site.places(work.tag):
+        places = work.site.places(work.tag)
+        if places and len(reached) == len(state.active):
             places.give_back()
         for recall in work.lake.recalls(work.tag):
             work.lake.release(recall.rule_id)

@@ -38,11 +38,18 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def ask(site: Site) -> Ask:
-    def asked(user: str, waiting: int, active: int = 0, batch: str = "", experiment: str = "ctao") -> int:
+    def asked(
+        user: str,
+        waiting: int,
+        active: int = 0,
+        batch: str = "",
+        experiment: str = "ctao",
+        *,
+        look: bool = False,
+    ) -> int:
         body = {"facility": "cscs", "batch": batch or f"batch of {user}", "experiment": experiment}
-        answer = site.client.post(
-            "/places", json={**body, "active": active, "waiting": waiting}, headers=proof(user)
-        )
+        numbers = {"active": active, "waiting": waiting, "look": look}
+        answer = site.client.post("/places", json=body | numbers, headers=proof(user))
         assert answer.status_code == 200, answer.text
         return int(answer.json()["places"])
 
@@ -100,6 +107,32 @@ def test_of_a_users_batches_the_older_goes_first(limit: Any, ask: Ask) -> None:
     assert ask("alice", 6, active=3, batch="first") == 1
     assert ask("alice", 6, active=3, batch="first") == 0  # now the second has waited for longer
     assert ask("alice", 10, batch="second") == 1
+
+
+def test_a_look_takes_nothing_and_costs_no_turn(limit: Any, ask: Ask) -> None:
+    limit(4)
+    assert ask("alice", 10, batch="first", look=True) == 4
+    assert ask("bob", 3, look=True) == 2  # it is said that alice wants some as well
+    assert ask("alice", 10, batch="first", look=True) == 2
+    assert ask("alice", 10, batch="first") == 2
+
+
+def test_batches_that_look_and_then_ask_all_come_to_their_end(limit: Any, ask: Ask) -> None:
+    """Two of one user and two of others, whose triggers look and whose tasks then ask with what there is."""
+    limit(3)
+    left = {("alice", "one"): 9, ("alice", "two"): 9, ("bob", "three"): 9, ("carol", "four"): 9}
+    running = dict.fromkeys(left, 0)
+    for turn in range(60):
+        for at in running:
+            user, batch = at
+            if ask(user, left[at], active=running[at], batch=batch, look=True):
+                given = ask(user, left[at], active=running[at], batch=batch)
+                left[at], running[at] = left[at] - given, running[at] + given
+            assert sum(running.values()) <= 3
+        oldest = [at for at in running if running[at]]
+        if oldest:
+            running[oldest[turn % len(oldest)]] -= 1
+    assert set(left.values()) == {0}
 
 
 def test_a_batch_that_is_over_gives_its_places_back(limit: Any, ask: Ask, site: Site) -> None:

@@ -52,10 +52,12 @@ def test_tasks_and_triggers_ask_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(module, "Broker", SimpleNamespace(standing=Broker, astanding=astanding))
     for places in (Places.of(REF, "batch"), asyncio.run(Places.aof(REF, "batch"))):
         assert places is not None
+        assert places.look(3, 4) == 2
         assert places.ask(3, 4) == 2
         places.give_back()
-    told = (("cscs", "batch", "alice", "ctao"), {"active": 3, "waiting": 4})
-    assert asked == [told, ("cscs", "batch", "alice")] * 2
+    names, numbers = ("cscs", "batch", "alice", "ctao"), {"active": 3, "waiting": 4}
+    told = [(names, {**numbers, "look": True}), (names, {**numbers, "look": False})]
+    assert asked == [*told, ("cscs", "batch", "alice")] * 2
 
 
 def test_a_limit_without_the_place_where_it_is_kept_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -375,6 +375,18 @@ def test_without_a_place_nothing_is_given_up(world: World, places: FakePlaces) -
     assert wait.trigger.serialize()[1]["waiting"] == 2
 
 
+def test_jobs_are_tried_again_beside_those_that_run(world: World, places: FakePlaces) -> None:
+    submission = world.submission(4)
+    for index in range(3):
+        world.fail(index)
+    world.events.clear()
+    places.given = [2]
+    with pytest.raises(TaskDeferred) as wait:
+        task(submission).resume(world.context(), {"status": "places"}, 3)
+    assert world.events == ["places at lapalma for alice of ctao: 1 + 3", "submit 0:2,1:2"]
+    assert wait.value.trigger.serialize()[1]["waiting"] == 1
+
+
 def test_a_job_that_is_tried_again_needs_a_place_too(world: World, places: FakePlaces) -> None:
     submission = world.submission(3)
     for index in range(3):

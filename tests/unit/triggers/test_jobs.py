@@ -14,7 +14,7 @@ from esap_batch.progress import SUSPENDED, UNKNOWN
 from esap_batch.stages import Moves
 from hooks.backends import BackendRef
 from hooks.broker import LoginNeeded
-from hooks.errors import BackendUnavailable, RefusedForGood
+from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 from hooks.places import PlacesRef
 from triggers import jobs as module
 from triggers import standing
@@ -301,7 +301,7 @@ class Places:
         self.given = list(given)
         self.told: list[tuple[int, int]] = []
 
-    def ask(self, active: int, waiting: int) -> int:
+    def look(self, active: int, waiting: int) -> int:
         self.told.append((active, waiting))
         answer = self.given.pop(0)
         if isinstance(answer, Exception):
@@ -335,6 +335,24 @@ def test_places_that_become_free_are_told_once(monkeypatch: pytest.MonkeyPatch) 
     places = Places(0, 0, 0)
     assert [e.payload for e in events(limited(monkeypatch, places, 0))] == [{"status": "ended"}]
     assert places.told == [(2, 0), (1, 0), (0, 0)]
+
+
+def test_places_that_are_refused_for_too_long_end_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, Backend([counted(running=2)]))
+    refusals = [BackendRefused("the broker", "http://portal", "no such facility")] * 3
+    waiting = limited(monkeypatch, Places(*refusals), 2)
+    waiting.patience = 0.0
+    (event,) = events(waiting)
+    assert event.payload["status"] == "silent"
+    assert "no such facility" in event.payload["message"]
+
+
+def test_places_are_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triggers.jobs.TELL_AGAIN_S", 0)
+    serve(monkeypatch, Backend([counted(running=2), counted(running=2), counted(done=2)]))
+    places = Places(0, 0, 0)
+    events(limited(monkeypatch, places, 0))
+    assert places.told == [(2, 0), (2, 0), (0, 0)]
 
 
 def test_waiting_for_a_place_shows_in_the_progress() -> None:
