@@ -13,7 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
     from access.users import EsapUser
+
+NESTED = "esap_batch.nested"  # in the scope of a request, where no client can put it
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,19 @@ class Caller:
 
 
 _current: ContextVar[Caller | None] = ContextVar("esap_caller", default=None)
+
+
+def nested(app: ASGIApp) -> ASGIApp:
+    """Give an app as the portal calls it for the request that it serves.
+
+    That a caller is known already does not tell: a server begins a pipelined request in the context of the
+    one before.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, NESTED: True}, receive, send)
+
+    return call
 
 
 def caller() -> Caller | None:

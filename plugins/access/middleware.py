@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
-from access.callers import Caller, caller, serving
+from access.callers import NESTED, Caller, serving
 from access.refusals import CHALLENGE
 
 if TYPE_CHECKING:
@@ -38,11 +38,15 @@ class CallerMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or MARK in scope or is_of_tasks(get_route_path(scope)):
+        if scope["type"] != "http" or MARK in scope:
             await self.app(scope, receive, send)
             return
+        if is_of_tasks(get_route_path(scope)):
+            with serving(None):  # nor the one of a request before
+                await self.app(scope, receive, send)
+            return
         changes = not reads_only(scope["method"], get_route_path(scope))
-        scope[MARK] = who = Caller(changes=changes, is_nested=caller() is not None)
+        scope[MARK] = who = Caller(changes=changes, is_nested=NESTED in scope)
 
         async def challenging(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == UNAUTHORIZED:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette._utils import get_route_path
 
-from access.callers import Caller
+from access.callers import NESTED, Caller
 from access.middleware import MARK, is_of_tasks, reads_only
 from esap_batch.acts import act_of, verdict
 from esap_batch.metrics import REQUEST_TIME, REQUESTS, door_of, outcome_of
@@ -59,7 +59,8 @@ class Observer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or is_of_tasks(get_route_path(scope)) or _current.get():
+        part = NESTED in scope and _current.get() is not None
+        if scope["type"] != "http" or part or is_of_tasks(get_route_path(scope)):
             await self.app(scope, receive, send)
             return
         began, status, act = time.perf_counter(), BROKEN, Act()

@@ -53,7 +53,7 @@ def _require(metric: Metric, kind: Kind) -> None:
 
 
 class _Sender:
-    """Airflow's client. After a failure nothing is sent for `SILENT_S`: nobody's work fails or waits for it."""
+    """Airflow's client. After a failure nothing is sent for `SILENT_S`: no work fails or waits for it."""
 
     def __init__(self) -> None:
         self._client: Any = None

@@ -42,7 +42,9 @@ class AirflowApi:
         """Make a call; Refusal when Airflow refuses, with what it says."""
         from airflow.api_fastapi.main import app
 
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        from access.callers import nested
+
+        transport = httpx.ASGITransport(app=nested(app), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
             answer = await client.request(method, f"/api/v2{path}", headers=self.headers, **options)
         if answer.is_success:

@@ -59,11 +59,13 @@ async def entries(airflow: AirflowApi, job: JobView, task: str, number: int) -> 
     """Give the entries of the log of one try, as JSON; NotFound when there is none."""
     from airflow.api_fastapi.main import app
 
+    from access.callers import nested
+
     names = (quote(str(name), safe="") for name in (job.dag_id, job.dag_run_id, task))
     path = "/api/v2/dags/{}/dagRuns/{}/taskInstances/{}/logs/{}".format(*names, number)
     headers = {**airflow.headers, "accept": NDJSON, "accept-encoding": "identity"}
     rest = b""
-    async with opened(app, path, headers) as pieces:
+    async with opened(nested(app), path, headers) as pieces:
         async for piece in pieces:
             *whole, rest = (rest + piece).split(b"\n")
             for entry in whole:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from access.callers import caller
+from access.callers import Caller, caller, serving
 from access.middleware import CallerMiddleware, SameOriginMiddleware, reads_only
 
 COOKIE = {"Cookie": "_token=x"}
@@ -45,6 +45,11 @@ def test_a_request_begins_with_nobody_and_ends_with_none() -> None:
 @pytest.mark.parametrize("path", ["/execution/task-instances/1/run", "/execution"])
 def test_tasks_are_not_limited(path: str) -> None:
     assert ask("POST", path).json() is None
+
+
+def test_a_task_is_not_taken_for_the_caller_before_it() -> None:
+    with serving(Caller()):
+        assert ask("POST", "/execution/task-instances/1/run").json() is None
 
 
 @pytest.mark.parametrize("path", ["/executions", "/api/v2/execution/", "/ui/execution", "//execution/x"])

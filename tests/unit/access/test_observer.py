@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI, HTTPException
 
-from access.callers import caller
+from access.callers import caller, nested
 from access.middleware import CallerMiddleware, SameOriginMiddleware
-from access.observer import Observer, note
+from access.observer import Act, Observer, _observing, note
 from esap_batch.metrics import REQUESTS, Metric
 from hooks import metrics
 
@@ -36,7 +38,7 @@ def app() -> FastAPI:
 
     @made.post("/batch/new")
     async def within() -> int:
-        transport = httpx.ASGITransport(app=made)
+        transport = httpx.ASGITransport(app=nested(made))
         async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
             return (await client.post("/uws/jobs/7/phase")).status_code
 
@@ -90,6 +92,33 @@ def test_a_request_of_the_portals_own_is_part_of_the_users(folder: Path) -> None
     assert ask("POST", "/batch/new") == 200
     (line,) = lines(folder)
     assert (line["act"], line["job"], line["address"]) == ("job.abort", 7, "192.0.2.7")
+
+
+def test_what_begins_in_the_context_of_another_request_is_told(folder: Path) -> None:
+    with _observing(before := Act("job.submit")):
+        assert ask("POST", "/uws/jobs/7/phase") == 200
+    (line,) = lines(folder)
+    assert (line["act"], line["job"]) == ("job.abort", 7)
+    assert before.facts == {}
+
+
+def test_each_of_two_pipelined_requests_is_told(folder: Path) -> None:
+    asked = b"POST /uws/jobs/%d/phase HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n%s\r\n"
+
+    async def call() -> bytes:
+        server = uvicorn.Server(uvicorn.Config(app(), log_config=None))
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            running = asyncio.create_task(server.serve([door]))
+            reader, writer = await asyncio.open_connection(*door.getsockname())
+            writer.write(asked % (7, b"") + asked % (8, b"Connection: close\r\n"))
+            answer = await reader.read()
+            writer.close()
+            server.should_exit = True
+            await running
+        return answer
+
+    assert asyncio.run(call()).count(b"200 OK") == 2
+    assert [line["job"] for line in lines(folder)] == [7, 8]
 
 
 def test_reading_is_measured_and_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 
 from access import rates
-from access.callers import Caller, caller
+from access.callers import Caller, caller, nested, serving
 from access.middleware import CallerMiddleware
 from access.rates import RateLimits
 from access.users import service_user
@@ -37,7 +37,7 @@ def app(user: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
     @made.api_route("/{path:path}", methods=["GET", "POST"])
     async def serve(path: str) -> str:
         if path == "portal":
-            transport = httpx.ASGITransport(app=made)
+            transport = httpx.ASGITransport(app=nested(made))
             async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
                 assert isinstance(caller(), Caller)
                 return str([(await client.get("/x", headers={"x-user": "alice"})).status_code] * 9)
@@ -87,6 +87,12 @@ def test_the_service_and_those_who_are_nobody_are_not_counted(app: FastAPI) -> N
 def test_what_the_portal_asks_of_airflow_is_part_of_the_users_request(app: FastAPI) -> None:
     (answer,) = ask(app, ("alice", "GET", "/portal"))
     assert answer.json() == str([200] * 9)
+
+
+def test_a_request_that_begins_in_the_context_of_another_is_counted(app: FastAPI, user: Any) -> None:
+    with serving(Caller(user=user("bob"))):
+        answers = ask(app, *[("alice", "GET", "/x")] * 6)
+    assert [a.status_code for a in answers] == [200] * 5 + [429]
 
 
 def test_nobody_asks_who_a_task_of_the_service_is(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
