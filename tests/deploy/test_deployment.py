@@ -104,7 +104,7 @@ def test_nobody_has_more_rights_than_needed(deployment: Deployment) -> None:
 
 
 def test_no_secret_is_in_an_environment(deployment: Deployment) -> None:
-    """Neither in a container's settings nor in any process's environment or command line, but for EXPORTED."""
+    """Neither in a container's settings nor in any process's environment or command line but EXPORTED."""
     secrets = {
         name: value
         for name, value in deployment.secrets().items()
