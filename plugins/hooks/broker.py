@@ -53,7 +53,7 @@ def dirac_system(connection: str) -> str:
 def _trusted() -> ssl.SSLContext:
     """Believe whom Airflow believes at this address: the public authorities, and those of its setting.
 
-    Made once: to read all authorities at each call takes longer than the call.
+    Made once: httpx would read all authorities anew at each call.
     """
     import httpx
     from airflow.configuration import conf

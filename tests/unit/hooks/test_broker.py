@@ -3,12 +3,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import stat
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -16,6 +20,11 @@ import pytest
 from airflow.sdk import Connection
 from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from hooks import broker as module
 from hooks.broker import Broker, LoginNeeded
@@ -27,7 +36,7 @@ KEY = "a key that is long enough for HS256, really"
 class Portal:
     """Answers as the broker's app does: the next of `answers`, the last one for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.answers: list[tuple[int, Any]] = []
         self.asked: list[tuple[str, dict[str, Any], Any]] = []
         portal = self
@@ -52,16 +61,56 @@ class Portal:
                 """Say nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
 
 
 @pytest.fixture
 def portal() -> Iterator[Portal]:
     found = Portal()
     yield found
-    found.server.shutdown()
-    found.server.server_close()
+    found.stop()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_believed() -> Iterator[None]:
+    """Let each test say whom to believe."""
+    module._trusted.cache_clear()
+    yield
+    module._trusted.cache_clear()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Make a certificate for the loopback address, signed by its own key, and the key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "portal")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path / "portal.pem"
+    path.write_bytes(made.public_bytes(Encoding.PEM) + secret)
+    return path
+
+
+@pytest.fixture
+def tls_portal(certificate: Path) -> Iterator[Portal]:
+    found = Portal(certificate)
+    yield found
+    found.stop()
 
 
 @pytest.fixture
@@ -140,6 +189,45 @@ def test_refusals_and_troubles_are_told_apart(
 def test_a_portal_that_is_away_is_unavailable() -> None:
     with pytest.raises(BackendUnavailable, match="credentials broker"):
         Broker("http://127.0.0.1:9", KEY).token("d", "alice")
+
+
+def test_an_authority_of_airflows_setting_is_believed(
+    tls_portal: Portal, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls_portal.answers = [token()]
+    with pytest.raises(BackendUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        Broker(tls_portal.url, KEY).token("d", "alice")
+    public = module._trusted().cert_store_stats()["x509_ca"]
+    module._trusted.cache_clear()
+    monkeypatch.setenv("AIRFLOW__API__SSL_CA_FILE", str(certificate))
+    found = Broker(tls_portal.url, KEY).token("d", "alice")
+    assert found
+    assert found.secret == "secret"
+    assert module._trusted().cert_store_stats()["x509_ca"] >= public > 0, "beside the public ones"
+
+
+def test_authorities_are_read_once(broker: Broker, portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    portal.answers = [(200, {"groups": []})]
+    made: list[ssl.SSLContext] = []
+    make = ssl.create_default_context
+
+    def noted(*args: Any, **options: Any) -> ssl.SSLContext:
+        made.append(make(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    for user in ("alice", "bob", "carol"):
+        broker.groups(user)
+    assert len(portal.asked) == 3
+    assert len(made) == 1
+
+
+def test_people_log_in_at_the_address_that_they_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker("http://api-server:8080/", KEY)
+    monkeypatch.setattr(module, "service_name", lambda: "https://batch.example")
+    assert broker.page == "https://batch.example/batch-broker/credentials"
+    monkeypatch.setattr(module, "service_name", lambda: "")
+    assert broker.page == "http://api-server:8080/batch-broker/credentials"
 
 
 def test_groups_are_asked_for_by_name(broker: Broker, portal: Portal) -> None:
