@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 CONNECTION = (
     "esap_limits"  # host, port, password and schema (database) of a Redis; without it each for itself
 )
+IN_MEMORY = "async+memory://"
+ANSWER_S = 0.5  # longer no request waits for the Redis
+PAUSE_S = 10.0
 TEXT_DOORS = ("/uws", "/batch")
 # Where this service's own tasks come, whose tokens are no user's.
 TASK_DOORS = tuple(f"/batch-broker/{name}" for name in ("tokens", "users/", "places", "history/"))
@@ -69,6 +72,8 @@ async def _exceeded(user: EsapUser, *, changes: bool) -> Exceeded | None:
     from limits import RateLimitItemPerMinute
     from limits.errors import StorageError
 
+    if _pause.lasts():
+        return None
     allowed, limiter = limits(), _limiter()
     wanted = {"requests_per_minute": allowed.requests_per_minute}
     if changes:
@@ -80,8 +85,25 @@ async def _exceeded(user: EsapUser, *, changes: bool) -> Exceeded | None:
                 until = (await limiter.get_window_stats(item, name, user.name)).reset_time
                 return Exceeded(name, number, user.name, max(1, math.ceil(until - time.time())))
     except StorageError as error:  # the Redis is away: better no limit than no service
-        log.error("requests are not counted: %s", error)
+        _pause.begin()
+        log.error("requests are not counted for %g s: %s", PAUSE_S, error)
     return None
+
+
+class _Pause:
+    """How long a Redis that has failed is not asked: each request would wait for it."""
+
+    def __init__(self) -> None:
+        self._until = 0.0  # by time.monotonic
+
+    def lasts(self) -> bool:
+        return time.monotonic() < self._until
+
+    def begin(self) -> None:
+        self._until = time.monotonic() + PAUSE_S
+
+
+_pause = _Pause()
 
 
 @cache
@@ -89,7 +111,9 @@ def _limiter() -> MovingWindowRateLimiter:
     from limits.aio.strategies import MovingWindowRateLimiter
     from limits.storage import storage_from_string
 
-    storage = storage_from_string(_storage(), wrap_exceptions=True, implementation="redispy")
+    where = _storage()
+    patience = {} if where == IN_MEMORY else {"socket_connect_timeout": ANSWER_S, "socket_timeout": ANSWER_S}
+    storage = storage_from_string(where, wrap_exceptions=True, implementation="redispy", **patience)
     return MovingWindowRateLimiter(storage)
 
 
@@ -100,7 +124,7 @@ def _storage() -> str:
     try:
         found = BaseHook.get_connection(CONNECTION)
     except AirflowNotFoundException:
-        return "async+memory://"
+        return IN_MEMORY
     password = f":{quote(found.password, safe='')}@" if found.password else ""
     return f"async+redis://{password}{found.host}:{found.port or 6379}/{found.schema or 0}"
 

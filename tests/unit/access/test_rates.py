@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ def app(user: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
     monkeypatch.setattr(rates, "current_user", who)
     monkeypatch.setattr(rates, "limits", lambda: ALLOWED)
     monkeypatch.setattr(rates, "_storage", lambda: "async+memory://")
+    monkeypatch.setattr(rates, "_pause", rates._Pause())
     rates._limiter.cache_clear()
     made = FastAPI()
 
@@ -109,5 +111,18 @@ def test_without_the_redis_that_is_named_nobody_is_turned_away(
 ) -> None:
     monkeypatch.setattr(rates, "_storage", lambda: "async+redis://:p%40ss@127.0.0.1:1/0")
     assert {a.status_code for a in ask(app, *[("alice", "GET", "/x")] * 9)} == {200}
-    assert "requests are not counted" in caplog.text
+    assert caplog.text.count("requests are not counted") == 1
     assert "p@ss" not in caplog.text
+
+
+def test_a_redis_that_says_nothing_is_asked_once_in_a_while(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, nobody answers
+        port = silent.getsockname()[1]
+        monkeypatch.setattr(rates, "_storage", lambda: f"async+redis://127.0.0.1:{port}/0")
+        assert {a.status_code for a in ask(app, *[("alice", "GET", "/x")] * 9)} == {200}
+        assert caplog.text.count("requests are not counted for 10 s: Timeout") == 1
+        monkeypatch.setattr(rates._pause, "_until", 0.0)
+        assert ask(app, ("alice", "GET", "/x"))[0].status_code == 200
+        assert caplog.text.count("requests are not counted") == 2, "asked again"
