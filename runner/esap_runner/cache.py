@@ -65,9 +65,9 @@ def most_mb() -> float:
     return float(told)
 
 
-def trim() -> None:
+def trim(limit_mb: float) -> None:
     """Remove the images that have not been used for longest until the rest may stay; never one in use."""
-    cache, limit_mb = os.path.dirname(cached_image("")), most_mb()
+    cache = os.path.dirname(cached_image(""))
     for digest in {found.group(1) for found in map(PART.match, os.listdir(cache)) if found}:
         remove(digest, only_parts=True)
     sizes = {name: disk_mb(os.path.join(cache, name)) for name in os.listdir(cache) if IMAGE.match(name)}

@@ -7,7 +7,7 @@ import shutil
 import tarfile
 import zlib
 
-from .cache import cached_image, clear, hold, lock_of, locked, new_part, trim
+from .cache import cached_image, clear, hold, lock_of, locked, most_mb, new_part, trim
 from .containers import INSIDE
 from .reasons import JobError
 from .streams import checksums_of
@@ -28,11 +28,23 @@ def unpack_image(archive: str, digest: str) -> str:
     while not hold(digest):  # another job may remove it between its unpacking and our use of it
         with locked(lock_of(digest)):
             if not os.path.isdir(cached_image(digest)):  # else another job was faster
-                _unpack(archive, digest)
+                _unpack_with_room(archive, digest)
                 is_new = True
     if is_new:
-        trim()
+        trim(most_mb())
     return cached_image(digest)
+
+
+def _unpack_with_room(archive: str, digest: str) -> None:
+    """Unpack an image; where the disk is full, once more without any image that no job uses."""
+    trim(most_mb())
+    try:
+        _unpack(archive, digest)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        trim(0)
+        _unpack(archive, digest)
 
 
 def _unpack(archive: str, digest: str) -> None:

@@ -89,3 +89,4 @@ def test_a_bound_that_is_no_number_is_told(node: Node, images: dict[str, bytes],
     outcome = use(node, images["a"], most)
     assert outcome.report["reason"] == "SOFTWARE_MISSING"
     assert f"ESAP_IMAGE_CACHE_MB = {most!r}: allowed is a number of MB" in outcome.report["message"]
+    assert there(node, images) == "", "it is told before anything is unpacked"

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import shutil
 import tarfile
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from esap_batch.containers import pack
+from runner.esap_runner import cache, unpacking
 from tests.unit.runner.conftest import Node, wait_until
 from tests.unit.runner.esap_runner.contained import contained, shell, tar_of, unpacked_at
 
@@ -105,3 +110,71 @@ def test_a_cache_of_somebody_else_is_not_used(node: Node, image: bytes) -> None:
     outcome = node.run(job)
     assert outcome.report["reason"] == "SOFTWARE_MISSING"
     assert "not this user's own directory" in outcome.report["message"]
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the cache of a runner in this process; what it holds is let go at the end."""
+    folder = tmp_path / "images"
+    monkeypatch.setenv("ESAP_IMAGE_CACHE", str(folder))
+    monkeypatch.setattr(cache, "HELD", {})
+    yield folder
+    for stream in cache.HELD.values():
+        stream.close()
+
+
+def kept(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir() if not p.name.startswith(".lock-")}
+
+
+def unpacked(tmp_path: Path, name: str) -> str:
+    """Unpack an image of a name of ours; give its digest."""
+    archive = tmp_path / f"{name}.tar.gz"
+    archive.write_bytes(pack({f"/{name}": name.encode() * 100_000}))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    unpacking.unpack_image(str(archive), digest)
+    return digest
+
+
+def let_go(digest: str) -> None:
+    """End the job that uses an image."""
+    cache.HELD.pop(digest).close()
+
+
+def full(times: int, code: int = errno.ENOSPC) -> Callable[[tarfile.TarFile, str], None]:
+    """Give an `extract` that finds the disk full so many times, with half of an image there."""
+    extract, left = unpacking.extract, [OSError(code, "simulated")] * times
+
+    def found_full(tar: tarfile.TarFile, target: str) -> None:
+        if left:
+            Path(target, "half").touch()
+            raise left.pop()
+        extract(tar, target)
+
+    return found_full
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_where_the_disk_is_full_images_go_that_no_job_uses(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    unused, used = unpacked(tmp_path, "unused"), unpacked(tmp_path, "used")
+    let_go(unused)
+    assert kept(images) == {unused, used}
+    monkeypatch.setattr(unpacking, "extract", full(1, code))
+    new = unpacked(tmp_path, "new")
+    assert kept(images) == {used, new}
+    assert [p.name for p in (images / new).iterdir() if p.is_file()] == ["new"]
+
+
+@pytest.mark.parametrize(("code", "unused_goes"), [(errno.ENOSPC, True), (errno.EIO, False)])
+def test_a_disk_that_stays_full_or_is_ill_ends_the_job_and_leaves_no_half_of_an_image(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, unused_goes: bool
+) -> None:
+    unused = unpacked(tmp_path, "unused")
+    let_go(unused)
+    monkeypatch.setattr(unpacking, "extract", full(2, code))
+    with pytest.raises(OSError, match="simulated") as trouble:
+        unpacked(tmp_path, "new")
+    assert trouble.value.errno == code
+    assert kept(images) == (set() if unused_goes else {unused})
