@@ -1,14 +1,16 @@
 """How many runs a user and an experiment may have at a time, whichever way they are started.
 
-All ways lead through one place: a new row of Airflow's table of runs, written for somebody's request.
+All ways lead through one place: a row of Airflow's table of runs, written for somebody's request: a new one,
+or one that has ended and begins again (Airflow's "clear").
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, status
-from sqlalchemy import event, func, select, text
+from sqlalchemy import event, func, inspect, select, text
 from sqlalchemy.orm import Session
 
 from access.callers import caller, serving
@@ -16,10 +18,11 @@ from access.people import groups_by_user
 from access.settings import identities, limits
 from esap_batch.limits import Exceeded
 from esap_batch.metrics import LIMITED
+from hooks.broker import SERVICE
 from hooks.metrics import count
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from access.users import EsapUser
 
@@ -48,25 +51,43 @@ def _before_flush(session: Session, _context: Any, _instances: Any) -> None:
         return
     from airflow.models.dagrun import DagRun
 
-    new = sum(isinstance(one, DagRun) for one in session.new)
-    if new and (exceeded := _exceeded(session, who.user, new)):
+    begun = Counter(who.user.name for one in session.new if isinstance(one, DagRun))
+    begun.update(_begun_again(session))
+    if begun and (exceeded := _exceeded(session, who.user, begun)):
         raise too_many(exceeded)
 
 
-def _exceeded(session: Session, user: EsapUser, new: int) -> Exceeded | None:
-    """Find the limit that so many new runs would break.
+def _begun_again(session: Session) -> Iterator[str]:
+    """Give the owner of each run that has ended and begins again: whoever asks for it, it is the owner's."""
+    from airflow.models.dagrun import DagRun
+
+    for run in session.dirty:
+        if not isinstance(run, DagRun):
+            continue
+        change = inspect(run).attrs._state.history
+        if set(change.added) & set(UNFINISHED) and not set(change.deleted) & set(UNFINISHED):
+            owner = run.triggering_user_name
+            if owner and owner != SERVICE:
+                yield owner
+
+
+def _exceeded(session: Session, user: EsapUser, begun: Counter[str]) -> Exceeded | None:
+    """Find the limit that so many runs by owner, begun for a user, would break.
 
     Submissions of one user go one after the other from here to their commits, so that theirs is exact.
     That of an experiment may be overshot by as many as its members submit in the same moment.
     """
     allowed = limits()
     with serving(None), session.no_autoflush:
-        if session.get_bind().dialect.name == "postgresql":
-            session.execute(_LOCK, {"name": f"esap runs of {user.name}"})
-        if _unfinished(session, [user.name]) + new > allowed.runs_per_user:
-            return Exceeded("runs_per_user", allowed.runs_per_user, user.name, RETRY_S)
+        for owner, number in sorted(begun.items()):  # in order, so that two never wait for each other
+            if session.get_bind().dialect.name == "postgresql":
+                session.execute(_LOCK, {"name": f"esap runs of {owner}"})
+            if _unfinished(session, [owner]) + number > allowed.runs_per_user:
+                return Exceeded("runs_per_user", allowed.runs_per_user, owner, RETRY_S)
         for experiment in sorted(user.identity.experiments):
-            if _unfinished(session, _members(session, experiment)) + new > allowed.runs_per_experiment:
+            members = _members(session, experiment)
+            number = sum(n for owner, n in begun.items() if owner in members or owner == user.name)
+            if number and _unfinished(session, members) + number > allowed.runs_per_experiment:
                 return Exceeded("runs_per_experiment", allowed.runs_per_experiment, experiment, RETRY_S)
     return None
 

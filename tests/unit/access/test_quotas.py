@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from airflow.models.dagrun import DagRun
 from airflow.models.tasklog import LogTemplate
-from airflow.utils.state import DagRunState
+from airflow.utils.state import DagRunState, State
 from airflow.utils.types import DagRunType
 from fastapi import HTTPException
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, select
 from sqlalchemy.orm import Session
 
 from access import people, quotas
@@ -75,6 +75,48 @@ def test_what_has_ended_does_not_count(session: Session, user: Any) -> None:
     for number in range(4):
         start(session, user("alice"), number, DagRunState.SUCCESS)
     start(session, user("alice"), 9)
+
+
+def clear(session: Session, by: Any, *, state: DagRunState = DagRunState.QUEUED, again: bool = True) -> None:
+    """Do what Airflow's "clear" does to all runs, or end them."""
+    with serving(Caller(changes=True, user=by)):
+        for run in session.scalars(select(DagRun).order_by(DagRun.run_id)):
+            if again is (run.state in State.finished_dr_states):
+                run.state = state
+        session.flush()
+    session.commit()
+
+
+def test_a_run_that_begins_again_counts(session: Session, user: Any) -> None:
+    for number in range(3):
+        start(session, user("alice"), number, DagRunState.SUCCESS)
+    with pytest.raises(HTTPException, match="runs_per_user = 2 of alice"):
+        clear(session, user("alice"))
+    session.rollback()
+    with pytest.raises(HTTPException, match="runs_per_user = 2 of alice"):
+        clear(session, user("olga"))
+    session.rollback()
+    clear(session, service_user())
+
+
+def test_begun_again_and_new_runs_count_together(session: Session, user: Any) -> None:
+    start(session, user("alice"), 1, DagRunState.FAILED)
+    clear(session, user("alice"))
+    start(session, user("alice"), 2)
+    clear(session, user("alice"), state=DagRunState.RUNNING, again=False)
+    with pytest.raises(HTTPException, match="runs_per_user = 2 of alice"):
+        start(session, user("alice"), 3)
+    session.rollback()
+    clear(session, user("alice"), state=DagRunState.FAILED, again=False)
+    start(session, user("alice"), 4)
+
+
+def test_an_experiments_runs_that_begin_again_count(session: Session, user: Any) -> None:
+    for name in ("alice", "bob"):
+        for number in (1, 2):
+            start(session, user(name), number, DagRunState.FAILED)
+    with pytest.raises(HTTPException, match="runs_per_experiment = 3 of ctao"):
+        clear(session, user("olga"))
 
 
 def test_nobodys_runs_and_the_services_are_not_limited(session: Session) -> None:
