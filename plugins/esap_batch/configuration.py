@@ -10,7 +10,7 @@ from typing import Any
 from esap_batch.errors import ConfigurationError
 
 
-def read_mapping(path: Path, schema: Path | None = None) -> dict[str, Any]:
+def read_mapping(path: Path, schema: Path | Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read a JSON or YAML file that holds an object; ConfigurationError with all that `schema` says of it."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ def read_mapping(path: Path, schema: Path | None = None) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigurationError(path, f"must hold an object, not a {type(document).__name__}")
     if schema is not None:
-        _require_schema(path, document, read_mapping(schema))
+        _require_schema(path, document, read_mapping(schema) if isinstance(schema, Path) else schema)
     return document
 
 

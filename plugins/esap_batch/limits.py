@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from esap_batch.configuration import read_mapping
@@ -12,19 +12,31 @@ FILE = "limits.yaml"
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits by their names in the file."""
+    """Limits by their names in the file, as they are where a site has no such file."""
 
-    requests_per_minute: int
-    changes_per_minute: int
-    airflow_body_bytes: int
-    runs_per_user: int
-    runs_per_experiment: int
+    requests_per_minute: int = 3000
+    changes_per_minute: int = 600
+    airflow_body_bytes: int = 1 << 20
+    runs_per_user: int = 200
+    runs_per_experiment: int = 1000
+
+
+_BARE_SCHEMA = {
+    "additionalProperties": False,
+    "properties": {one.name: {"type": "integer", "minimum": 1} for one in fields(Limits)},
+}
 
 
 def load_limits(config: Path) -> Limits:
-    """Read the file; ConfigurationError with all that is wrong in it."""
+    """Read the file, where there is one; ConfigurationError with all that is wrong in it.
+
+    A site whose folder is older than the limits has neither the file nor its schema.
+    """
     path = config / FILE
-    return Limits(**read_mapping(path, path.with_suffix(".schema.json")))
+    if not path.exists():
+        return Limits()
+    schema = path.with_suffix(".schema.json")
+    return Limits(**read_mapping(path, schema if schema.exists() else _BARE_SCHEMA))
 
 
 @dataclass(frozen=True)
