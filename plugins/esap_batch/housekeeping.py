@@ -9,6 +9,8 @@ from esap_batch.products import RunState
 RUN_FILE = "run.json"  # in each work area: whose it is
 REPORTS_FILE = "reports.json"  # in a work area: the reports of its jobs
 DAY_S = 86400
+# What a site's config/housekeeping.yaml does not say, as one that is older than these.
+DEFAULT_DAYS = {"run_days": 180, "log_days": 90, "audit_days": 730}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.configuration import read_mapping
-from esap_batch.housekeeping import DAY_S
+from esap_batch.housekeeping import DAY_S, DEFAULT_DAYS
 from esap_batch.metrics import HOUSEKEEPING
 from esap_batch.products import RunState
 from hooks.broker import Broker
@@ -49,7 +49,7 @@ class DeleteHistory(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         settings = config_dir() / "housekeeping.yaml"
-        days = read_mapping(settings, settings.with_suffix(".schema.json"))
+        days = DEFAULT_DAYS | read_mapping(settings, settings.with_suffix(".schema.json"))
         dry_run = bool(context["params"]["dry_run"])
         runs, kept = self._runs(days["run_days"], dry_run)
         logs = self._logs(context, days["log_days"], dry_run)

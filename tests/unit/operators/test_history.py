@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from esap_batch.products import Claim
 from hooks.broker import Broker
+from hooks.settings import config_dir
 from operators.history import DeleteHistory
 from tests.unit.conftest import DATASET, RUN, World
 
@@ -96,6 +98,26 @@ def test_a_dry_run_only_tells(world: World, history: FakeHistory, logs: Path) ->
     assert run(world, dry_run=True) == {"runs": [OLD], "kept": [RUN], "logs": 1, "dry_run": True}
     assert (history.deleted, history.records) == ([], [])
     assert len(list(logs.glob("*/*"))) == 2
+
+
+@pytest.mark.parametrize("is_old_schema", [False, True])
+def test_settings_from_before_will_do(
+    world: World,
+    history: FakeHistory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_old_schema: bool,
+) -> None:
+    schema = json.loads((config_dir() / "housekeeping.schema.json").read_text())
+    if is_old_schema:
+        schema["properties"] = {"retention_days": schema["properties"]["retention_days"]}
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "housekeeping.schema.json").write_text(json.dumps(schema))
+    (config / "housekeeping.yaml").write_text("retention_days: 14\n")
+    monkeypatch.setenv("ESAP_CONFIG_DIR", str(config))
+    run(world)
+    assert history.records == [(180, 730)]
 
 
 def test_without_a_broker_it_fails_and_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
