@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from esap_batch.errors import ConfigurationError
+
 _PROJECT = Path(__file__).resolve().parents[2]
 LAKE_CONNECTION = "rucio_lake"
 
@@ -27,5 +29,9 @@ def service_name() -> str:
 
 
 def runner_dir() -> Path:
-    """Give the folder of the programs that run at the sites (`ESAP_RUNNER_DIR`)."""
-    return Path(os.environ.get("ESAP_RUNNER_DIR", _PROJECT / "runner"))
+    """Give the folder of the programs that run at the sites (`ESAP_RUNNER_DIR`); ConfigurationError."""
+    given = os.environ.get("ESAP_RUNNER_DIR")
+    if given is None and (old := os.environ.get("ESAP_RUNNER")):
+        reason = "ESAP_RUNNER is not read any more: name the folder of the programs in ESAP_RUNNER_DIR"
+        raise ConfigurationError(Path(old), reason)
+    return Path(given or _PROJECT / "runner")
