@@ -24,6 +24,8 @@ from hooks.metrics import count
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from sqlalchemy.orm.attributes import History
+
     from access.users import EsapUser
 
 RETRY_S = 60  # runs end when they end
@@ -64,7 +66,7 @@ def _begun_again(session: Session) -> Iterator[str]:
     for run in session.dirty:
         if not isinstance(run, DagRun):
             continue
-        change = inspect(run).attrs._state.history
+        change: History = inspect(run).attrs._state.history
         if set(change.added) & set(UNFINISHED) and not set(change.deleted) & set(UNFINISHED):
             owner = run.triggering_user_name
             if owner and owner != SERVICE:
