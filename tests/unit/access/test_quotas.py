@@ -79,8 +79,10 @@ def test_what_has_ended_does_not_count(session: Session, user: Any) -> None:
 
 def clear(session: Session, by: Any, *, state: DagRunState = DagRunState.QUEUED, again: bool = True) -> None:
     """Do what Airflow's "clear" does to all runs, or end them."""
+    with serving(None):
+        runs = session.scalars(select(DagRun).order_by(DagRun.run_id)).all()
     with serving(Caller(changes=True, user=by)):
-        for run in session.scalars(select(DagRun).order_by(DagRun.run_id)):
+        for run in runs:
             if again is (run.state in State.finished_dr_states):
                 run.state = state
         session.flush()
