@@ -17,7 +17,7 @@ from localgrid.grid import Grid
 from tests.connecting import DIRAC, browser, connect, disconnect, end_at_diracx, held
 from tests.e2e.conftest import Runs
 
-DAG = "hello_world"
+DAG, FACILITY = "hello_world", "cscs"
 
 
 @pytest.fixture
@@ -46,13 +46,20 @@ def assert_nowhere(grid: Grid, alice: Runs, run: str, secrets: set[str]) -> None
     assert [where for where, text in texts.items() if any(s in text for s in secrets)] == []
 
 
-@pytest.mark.usefixtures("connected")
+@pytest.fixture
+def no_site(grid: Grid) -> Iterator[None]:
+    """Let DIRAC's jobs wait; other tests have the site again, whatever happens."""
+    grid.stop("site")
+    yield
+    grid.start("site")
+
+
+@pytest.mark.usefixtures("connected", "no_site")
 def test_a_run_whose_login_ends_under_way_waits_for_a_new_one(
     grid: Grid, alice: Runs, dirac: DiracWms, wait_for: Any
 ) -> None:
     secrets = secrets_of(grid)
-    grid.stop("site")  # the jobs wait
-    run = alice.start(DAG, n_jobs=2, message=uuid.uuid4().hex)
+    run = alice.start(DAG, n_jobs=2, message=uuid.uuid4().hex, facility=FACILITY)
     wait_for(lambda: (alice.api.xcom(DAG, run, "await_jobs", PROGRESS) or {}).get("queued") == 2)
     end_at_diracx(grid.info, "alice")
     wait_for(lambda: alice.api.xcom(DAG, run, "await_jobs", MARK) == SUSPENDED)
@@ -80,7 +87,7 @@ def test_a_run_asks_for_a_login_before_it_submits_and_can_be_ended(
     grid: Grid, alice: Runs, dirac: DiracWms, wait_for: Any
 ) -> None:
     end_at_diracx(grid.info, "alice")
-    run = alice.start(DAG, n_jobs=2, message=uuid.uuid4().hex)
+    run = alice.start(DAG, n_jobs=2, message=uuid.uuid4().hex, facility=FACILITY)
     wait_for(lambda: alice.api.xcom(DAG, run, "submit_jobs", MARK) == SUSPENDED)
     group = group_name(DAG, run, "submit_jobs")
     assert dirac.counts([group])[group] == {}
