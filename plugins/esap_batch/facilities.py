@@ -65,11 +65,16 @@ class Facility:
     fetches_inputs: bool = False
     fair_share: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def rses(self) -> tuple[str, ...]:
+        """Name all storage elements that take its outputs, the usual one first."""
+        return (self.storage_rse, *self.other_rses)
+
     def storing_at(self, rse: str) -> Facility:
         """Give this place with outputs going to one of its storage elements; auto: its first."""
         if rse == AUTO:
             return self
-        others = tuple(r for r in (self.storage_rse, *self.other_rses) if r != rse)
+        others = tuple(r for r in self.rses if r != rse)
         return replace(self, storage_rse=rse, other_rses=others)
 
     @property

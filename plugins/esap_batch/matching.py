@@ -98,9 +98,8 @@ def _misses(needs: Requirements, facility: Facility, against: str) -> Iterator[_
         if version not in facility.software.get(name, ()):
             there = ", ".join(facility.software.get(name, ())) or "not at all"
             yield _Miss(f"needs {name} {version}, which is there as: {there}", _FAR)
-    storage = (facility.storage_rse, *facility.other_rses)
-    if needs.storage_rse not in (AUTO, *storage):
-        yield _Miss(f"leaves files at {' or '.join(storage)}, asked for is {needs.storage_rse}", _FAR)
+    if needs.storage_rse not in (AUTO, *facility.rses):
+        yield _Miss(f"leaves files at {' or '.join(facility.rses)}, asked for is {needs.storage_rse}", _FAR)
     yield from _too_much(needs, facility.limits)
 
 

@@ -80,8 +80,7 @@ class CleanUp(BaseOperator):
             self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, needed)
             return False
         if complete:
-            area = site.pfns([work_lfn(group)])[work_lfn(group)]
-            deleted = site.storage.delete_tree(area, keep=(RUN_FILE, REPORTS_FILE))
+            deleted = site.storage.delete_tree(site.area(group), keep=(RUN_FILE, REPORTS_FILE))
         else:
             deleted = self._trim(site, group, [c.dataset for c in claims if c.is_published])
         site.backend.clean_up(group)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def storage_elements() -> list[str]:
     """Name the storage elements of all facilities that are switched on."""
     facilities = [f for f in load_facilities(config_dir() / "facilities.yaml") if f.enabled]
-    return sorted({rse for f in facilities for rse in (f.storage_rse, *f.other_rses)})
+    return sorted({rse for f in facilities for rse in f.rses})
 
 
 def work_areas(lake: RucioLake, storage: StorageElement, rse: str) -> Iterator[tuple[str, float]]:
