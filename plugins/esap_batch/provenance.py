@@ -37,8 +37,8 @@ class BatchActivity:
 class Production:
     """All that provenance says of a product.
 
-    `parents` are the files of the lake that it is made of; `made_by` gives the batch of a file by its LFN,
-    else it is the last one's.
+    By the group of a batch `read` gives the files of the lake that it has read; `made_by` gives the batch of
+    a file by its LFN, else it is the last one's.
     """
 
     production_id: str
@@ -49,7 +49,7 @@ class Production:
     steering: ProductFile
     products: tuple[ProductFile, ...]
     steps: tuple[BatchActivity, ...]
-    parents: tuple[InputFile, ...] = ()
+    read: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
     made_by: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -84,9 +84,11 @@ def prov_json(production: Production) -> dict[str, Any]:
         group = production.made_by.get(product.lfn)
         activity = f"esap:batch/{group}" if group else last
         document["wasGeneratedBy"][f"_:made{n}"] = {"prov:activity": activity, "prov:entity": _id(product)}
-    for n, parent in enumerate(production.parents):
-        document["entity"][_id(parent)] = _entity(parent)
-        document["used"][f"_:parent{n}"] = {"prov:activity": last, "prov:entity": _id(parent)}
+    pairs = [(group, parent) for group, parents in production.read.items() for parent in parents]
+    for n, (group, parent) in enumerate(pairs):
+        document["entity"].setdefault(_id(parent), _entity(parent))
+        used = {"prov:activity": f"esap:batch/{group}", "prov:entity": _id(parent)}
+        document["used"][f"_:parent{n}"] = used
     return document
 
 
@@ -124,7 +126,8 @@ def _id(product: ProductFile | InputFile) -> str:
 
 
 def _entity(product: ProductFile | InputFile) -> dict[str, Any]:
-    entity = {"prov:label": product.name, "esap:lfn": product.lfn, "esap:size": product.size}
+    name = product.lfn.rsplit("/", 1)[-1]  # in a job's directory it may have another
+    entity = {"prov:label": name, "esap:lfn": product.lfn, "esap:size": product.size}
     checksums = {"esap:adler32": product.adler32, "esap:sha256": getattr(product, "sha256", "")}
     return entity | {k: v for k, v in checksums.items() if v}
 

@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from esap_batch import __version__
 from esap_batch.facilities import AUTO
+from esap_batch.jobs import InputFile
 from esap_batch.manifest import Manifest
 from esap_batch.metadata import product_metadata
 from esap_batch.products import (
@@ -158,6 +159,7 @@ class IngestProduct(BaseOperator):
             steering=written[0],
             products=manifests[-1].files,
             steps=tuple(m.activity for m in manifests),
+            read=_read(site, manifests),
             made_by={f.lfn: m.activity.group for m in reversed(manifests) for f in m.files},
         )
         verdict = {**self.verdict, "validation": list(manifests[-1].validation)}
@@ -219,6 +221,18 @@ def _production_id(claim: Claim) -> str:
 def _added(site: Site, published: Claim, manifest: Manifest) -> bool:
     there = {f["name"] for f in site.lake.files(published.dataset)}
     return any(f.lfn not in there for f in manifest.files)
+
+
+def _read(site: Site, manifests: Sequence[Manifest]) -> dict[str, tuple[InputFile, ...]]:
+    """Give what the jobs of each batch have read, but for files of earlier steps that are not published."""
+    transient = {f.lfn for m in manifests for f in m.files} - {f.lfn for f in manifests[-1].files}
+    found = {}
+    for manifest in manifests:
+        group, missing = manifest.activity.group, {one["job"] for one in manifest.missing}
+        done = (job for job in site.jobs(group) if job.index not in missing)
+        files = {f.lfn: f for job in done for f in job.inputs if f.lfn not in transient}
+        found[group] = tuple(files[lfn] for lfn in sorted(files))
+    return found
 
 
 def write_paper(site: Site, pfns: Mapping[str, str], lfn: str, document: Mapping[str, Any]) -> ProductFile:

@@ -114,7 +114,7 @@ def _papers(work: Work, checked: Checked, name: str) -> list[ProductFile]:
         steering=steering,
         products=manifest.files,
         steps=(manifest.activity,),
-        parents=tuple(f for f in item.observation.files if f.lfn not in missing),
+        read={manifest.activity.group: tuple(f for f in item.observation.files if f.lfn not in missing)},
     )
     papers = {lfns[1]: verdict, lfns[2]: prov_json(production)}
     return [steering, *(write_paper(work.site, pfns, lfn, paper) for lfn, paper in papers.items())]

@@ -98,6 +98,18 @@ def test_the_response_of_each_observation_is_told(downloaded: dict[str, Path]) -
     assert chosen["irf_zenith_distance_deg"] <= 10
 
 
+def test_the_provenance_names_events_and_response(downloaded: dict[str, Path]) -> None:
+    document = json.loads(downloaded["provenance.json"].read_text())
+    inputs = json.loads(downloaded["selection.json"].read_text())["inputs"]
+    steps = {
+        name for name, told in document["activity"].items() if told.get("esap:step") == "submit_analysis"
+    }
+    used = [u["prov:entity"] for u in document["used"].values() if u["prov:activity"] in steps]
+    lfns = {document["entity"][name]["esap:lfn"] for name in used if name != "esap:steering"}
+    assert lfns == {one["lfn"] for one in inputs}
+    assert len(lfns) == 2
+
+
 def test_jobs_run_where_the_data_are_and_inputs_are_let_go(
     production: tuple[str, dict[str, Any]], alice: Runs, lake: RucioLake, wait_for: Callable[..., Any]
 ) -> None:

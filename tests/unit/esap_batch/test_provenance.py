@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from prov.model import ProvActivity, ProvDocument, ProvEntity
 
+from esap_batch.jobs import InputFile
 from esap_batch.products import ProductFile
 from esap_batch.provenance import BatchActivity, Production, prov_json
 
@@ -53,3 +54,16 @@ def test_it_names_the_images_that_payloads_ran_in() -> None:
 def test_a_product_without_steps_is_still_described() -> None:
     bare = Production("p", "/ctao/irf/x", "d/r", "bob", "0", FILES[0], FILES, ())
     assert {g["prov:activity"] for g in prov_json(bare)["wasGeneratedBy"].values()} == {"esap:run/p"}
+
+
+def test_each_batch_has_used_what_its_jobs_have_read() -> None:
+    raw = InputFile("local.fits", "/ctao/dl0/x/events.fits", 7, "0000002a")
+    own = InputFile("png", FILES[1].lfn, 5, "0000abcd")
+    document = prov_json(replace(PRODUCTION, read={"g0": (raw,), "g1": (own,)}))
+    used = [(u["prov:activity"], u["prov:entity"]) for u in document["used"].values()]
+    assert ("esap:batch/g0", "ctao:ctao/dl0/x/events.fits") in used
+    assert ("esap:batch/g1", "ctao:ctao/irf/x/png") in used
+    assert len(used) == 3 + 2
+    entity = document["entity"]["ctao:ctao/dl0/x/events.fits"]
+    assert entity["prov:label"] == "events.fits", "as the lake names it, not the job's directory"
+    assert document["entity"]["ctao:ctao/irf/x/png"]["esap:sha256"] == "ff", "a product that was read too"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from esap_batch.jobs import InputFile
 from esap_batch.products import Claim
 from operators.ingest import IngestProduct
 from sensors.jobs import AwaitJobs
@@ -296,3 +297,47 @@ def test_documents_of_other_tasks_are_kept_with_the_product(world: World, task: 
     assert task.execute(world.context())["files"] == 6
     kept = json.loads(world.path(f"{DATASET}/selection.json").read_text())
     assert kept == {"units": [1, 2]}
+
+
+def used(world: World) -> set[tuple[str, str]]:
+    """Give which batch has used which file of the lake, as the provenance has it."""
+    document = json.loads(world.path(f"{DATASET}/provenance.json").read_text())
+    pairs = ((one["prov:activity"], one["prov:entity"]) for one in document["used"].values())
+    return {(batch, document["entity"][name]["esap:lfn"]) for batch, name in pairs if name != "esap:steering"}
+
+
+def reads(world: World, group: str, *inputs: str) -> None:
+    """Give the jobs of a batch an input each."""
+    batch = world.site().batch(world.submission(len(inputs)))
+    jobs = [
+        replace(job, inputs=(InputFile("local", lfn, 7, "0000002a"),))
+        for job, lfn in zip(batch.jobs, inputs, strict=True)
+    ]
+    world.site().keep(group, "batch.json", replace(batch, jobs=tuple(jobs)).journal())
+
+
+def test_the_provenance_names_what_each_step_has_read(world: World) -> None:
+    steps = halves(world)
+    events, archive, transient = "/ctao/dl3/x/events.fits", "/ctao/irf/x/irf.fits", f"{DATASET}/out_0.json"
+    reads(world, "group-0", events, events)
+    reads(world, "group-1", archive, transient)
+    ingest(world, steps)
+    assert used(world) == {("esap:batch/group-0", events), ("esap:batch/group-1", archive)}
+
+
+def test_what_is_published_and_read_by_a_later_step_is_used_too(world: World) -> None:
+    steps = halves(world)
+    reads(world, "group-1", f"{DATASET}/out_0.json")
+    ingest(world, steps, parts=2)
+    assert used(world) == {("esap:batch/group-1", f"{DATASET}/out_0.json")}
+
+
+def test_a_product_is_not_made_of_what_only_missing_jobs_were_to_read(world: World) -> None:
+    world.lake.put_claim(Claim(DATASET, RUN, is_published=False))
+    submission = world.submission(2, allowed_failures=1)
+    world.done(0)
+    world.fail(1, reason="BAD_DESCRIPTION")
+    task = ingest_of(world, submission)
+    reads(world, submission["group"], "/ctao/dl3/x/good.fits", "/ctao/dl3/x/bad.fits")
+    task.execute(world.context())
+    assert {lfn for _, lfn in used(world)} == {"/ctao/dl3/x/good.fits"}

@@ -30,9 +30,11 @@ def drawn(products: int = 2, steps: int = 2, parents: int = 0) -> Picture:
             )
             for n in range(steps)
         ),
-        parents=tuple(
-            InputFile(f"in_{n}.fits", f"/ctao/dl0/a/in_{n}.fits", 7, "0000002b") for n in range(parents)
-        ),
+        read={
+            f"esap-{steps - 1}": tuple(
+                InputFile(f"in_{n}.fits", f"/ctao/dl0/a/in_{n}.fits", 7, "0000002b") for n in range(parents)
+            )
+        },
     )  # fmt: skip
     return draw(prov_json(production))
 

@@ -40,7 +40,7 @@ def provenance(dataset: str) -> bytes:
         steering=made("steering.json"),
         products=(made("irf.fits.gz"),),
         steps=(step,),
-        parents=(InputFile("y.fits.fz", PARENT, 7, "0000002b"),),
+        read={step.group: (InputFile("y.fits.fz", PARENT, 7, "0000002b"),)},
     )
     return json.dumps(prov_json(production)).encode()
 
