@@ -42,7 +42,7 @@ def _guarded(action: Callable[[], object]) -> None:
 def start(services: Names = None) -> None:
     """Start services, with what they need, and wait until they are healthy."""
     grid, begin = _grid(), time.monotonic()
-    _guarded(lambda: grid.start(*(services or SERVICES)))
+    _guarded(lambda: grid.start(*(services or ())))
     console.print(f"the local grid in {grid.home} is up ({time.monotonic() - begin:.1f} s)")
     url = grid.info["airflow"]["url"]
     console.print(f"Airflow: {url}   portal: {url}/batch/")

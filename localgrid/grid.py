@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from localgrid import services
 from localgrid.layout import HOST, Layout, default_home, write_private_json
 from localgrid.parts import Node, Service, Started, Step, UnhealthyError
-from localgrid.services import BY_NAME, SERVICES
+from localgrid.services import BY_NAME
 from localgrid.setup import airflow, diracx, issuer, rucio, slurm, slurm_packages, ssh
 from localgrid.supervision import ProcessState, Supervisor
 
@@ -73,6 +74,19 @@ class Grid:
     def home(self) -> Path:
         return self.layout.home
 
+    @cached_property
+    def services(self) -> dict[str, Service]:
+        """What runs here.
+
+        Raises:
+            GridError: no such system.
+
+        """
+        try:
+            return services.of(self.layout)
+        except RuntimeError as error:
+            raise GridError(str(error)) from error
+
     @property
     def info(self) -> dict[str, Any]:
         """Addresses, paths and ports (grid.json).
@@ -96,30 +110,31 @@ class Grid:
         """
         if show:
             self.progress = lambda name, seconds: show(f"  {name:<24}{seconds:6.1f} s")
-        self.start(*SERVICES)
+        self.start()
         if show and (words := slurm_packages.missing_words()):
             show(words)
 
     def start(self, *names: str) -> None:
-        """Start services with what they need; those that run are left alone.
+        """Start services with what they need, all of them when none is named; those that run are left alone.
 
         Raises:
             ServiceDown: a service did not come up.
             GridError: unknown name, or something is missing.
 
         """
-        wanted = self._with_needs(self._known(names))
-        with self._locked():
-            self._configure()
+        wanted = self._with_needs(self._known(names or tuple(self.services)))
+        with self._locked(self.layout.own("start.lock")):
+            with self._locked(self.layout.path("run", "configure.lock")):
+                self._configure()
             self.supervisor.up()
             self._bring_up(wanted)
 
     def stop(self, *names: str) -> None:
         """Stop services, all of them when none is named."""
-        left = set(self._known(names or tuple(SERVICES)))
+        left = set(self._known(names or tuple(self.services)))
         while left:
             # First those that others wait for: they say goodbye to them.
-            now = [name for name in left if left.isdisjoint(SERVICES[name].outlives)]
+            now = [name for name in left if left.isdisjoint(self.services[name].outlives)]
             with ThreadPoolExecutor(len(now)) as pool:
                 list(pool.map(self.supervisor.stop, now))
             left.difference_update(now)
@@ -131,7 +146,7 @@ class Grid:
 
     def restart(self, *names: str) -> None:
         self.stop(*names)
-        self.start(*(names or SERVICES))
+        self.start(*names)
 
     def down(self, purge: bool = False) -> None:
         """Stop everything; with `purge`, remove the state directory."""
@@ -144,7 +159,7 @@ class Grid:
             self._purge()
 
     def _purge(self) -> None:
-        marks = ("ports.json", "supervisord.conf", "grid.json")
+        marks = ("ports.json", "grid.json")
         if any(self.home.iterdir()) and not any((self.home / mark).exists() for mark in marks):
             raise GridError(
                 f"localgrid: {self.home} does not look like a grid's state directory: not removed"
@@ -154,8 +169,8 @@ class Grid:
     def status(self) -> list[ServiceStatus]:
         """The state and health of every service, checked now."""
         states = self.supervisor.states()
-        with ThreadPoolExecutor(len(SERVICES)) as pool:
-            return list(pool.map(lambda name: self._status(states[name]), SERVICES))
+        with ThreadPoolExecutor(len(self.services)) as pool:
+            return list(pool.map(lambda name: self._status(states[name]), self.services))
 
     def troubles(self, names: Collection[str]) -> dict[str, str]:
         """What is wrong with those of the services that are not healthy."""
@@ -210,8 +225,8 @@ class Grid:
 
     def _known(self, names: Collection[str]) -> list[str]:
         for name in names:
-            if name not in SERVICES:
-                words = f"localgrid: unknown service {name!r}, allowed: {', '.join(SERVICES)}"
+            if name not in self.services:
+                words = f"localgrid: unknown service {name!r}, allowed: {', '.join(self.services)}"
                 raise GridError(f"{words}. {slurm_packages.missing_words()}".rstrip(" ."))
         return list(names)
 
@@ -226,10 +241,10 @@ class Grid:
         return wanted
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One start at a time in a state directory; a second one waits for the first."""
+    def _locked(self, lock: Path) -> Iterator[None]:
+        """One at a time; a second one waits for the first."""
         self.layout.make()
-        with self.layout.path("run", "start.lock").open("w") as stream:
+        with lock.open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
@@ -240,7 +255,7 @@ class Grid:
                 slurm.create(self.layout, services.slots_per_site())
                 ssh.create(self.layout)
             airflow.create(self.layout)
-            for service in SERVICES.values():
+            for service in self.services.values():
                 services.write_script(self.layout, service)
         except RuntimeError as error:
             raise GridError(str(error)) from error
@@ -335,13 +350,13 @@ class Grid:
         if not state.runs:
             return state.state.lower()
         try:
-            SERVICES[state.name].health(self.layout, Started(state.pid, state.started))
+            self.services[state.name].health(self.layout, Started(state.pid, state.started))
         except UnhealthyError as error:
             return str(error) or "unhealthy"
         return ""
 
     def _status(self, state: ProcessState) -> ServiceStatus:
-        service, trouble = SERVICES[state.name], self._trouble(state)
+        service, trouble = self.services[state.name], self._trouble(state)
         return ServiceStatus(
             name=state.name,
             state=state.state,

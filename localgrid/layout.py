@@ -19,10 +19,12 @@ HOME_VARIABLE = "ESAP_LOCALGRID_HOME"
 RUN_VARIABLE = "ESAP_LOCALGRID_RUN"  # names, in the environment of every process of a grid, grid and service
 HOST = "127.0.0.1"
 ANY_HOST = "0.0.0.0"  # noqa: S104 - only where a name is set
-# The name by which other machines reach this one; without it nothing listens but at loopback.
+# Other machines reach a system at SYSTEM.NAME; without a name nothing listens but at loopback.
 NAME_VARIABLE = "ESAP_LOCALGRID_NAME"
 PORTAL_VARIABLE = "ESAP_LOCALGRID_PORTAL"  # where browsers find an Airflow that is not the grid's own
 PUBLIC = {"issuer": 19001, "diracx": 19002, "rucio": 19003, "s3": 19004, "sshd": 19005}  # ports under a name
+SYSTEM_OF = {"issuer": "issuer", "diracx": "diracx", "rucio": "rucio", "s3": "diracx", "sshd": "slurm"}
+SYSTEM_VARIABLE = "ESAP_LOCALGRID_SYSTEM"  # where one of the grid's systems runs alone, beside the others
 PORTS = range(
     20000, 32000
 )  # below Linux's ephemeral range: no outgoing connection takes one while we are down
@@ -136,6 +138,7 @@ class Layout:
         for name in (
             "logs",
             "run",
+            str(self.own("").relative_to(self.home)),
             "services",
             "secrets",
             "secrets/diracx",
@@ -147,8 +150,22 @@ class Layout:
             self.path(name).mkdir(exist_ok=True, mode=0o700)
 
     @property
+    def system(self) -> str:
+        """The one of the grid's systems that runs here, empty for all of them."""
+        return os.environ.get(SYSTEM_VARIABLE, "")
+
+    def own(self, name: str) -> Path:
+        """A file of this system's supervision: others that share the state directory have their own."""
+        return self.path("run", self.system, name)
+
+    @property
+    def mark(self) -> str:
+        """What the environment of each process of this system begins to tell in RUN_VARIABLE."""
+        return f"{self.home}/{self.system}".rstrip("/")
+
+    @property
     def socket(self) -> Path:
-        return self.path("run", "supervisor.sock")
+        return self.own("supervisor.sock")
 
     @property
     def grid_file(self) -> Path:
@@ -219,12 +236,12 @@ class Layout:
 
     @property
     def name(self) -> str:
-        """The name by which other machines reach this one, empty if none does."""
+        """The domain in which other machines find the systems, empty if none does."""
         return os.environ.get(NAME_VARIABLE, "")
 
     def host(self, listener: str, default: str = HOST) -> str:
         """The host in a listener's address."""
-        return self.name if self.name and listener in PUBLIC else default
+        return f"{SYSTEM_OF[listener]}.{self.name}" if self.name and listener in PUBLIC else default
 
     def interface(self, listener: str) -> str:
         """What a listener binds."""

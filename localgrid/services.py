@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from localgrid import batch_services
-from localgrid.layout import HOST, PROJECT, RUN_VARIABLE, Layout
+from localgrid.layout import HOST, PROJECT, RUN_VARIABLE, SYSTEM_VARIABLE, Layout
 from localgrid.parts import Health, Node, Service, Started, Step, UnhealthyError
 from localgrid.setup import airflow, diracx, issuer, postgres, rucio
 
@@ -247,6 +247,30 @@ NODES: tuple[Node, ...] = (
 )
 BY_NAME = {node.name: node for node in NODES}
 SERVICES = {node.name: node for node in NODES if isinstance(node, Service)}
+# Each can run by itself, on a machine or in a container of its own, with the state directory shared.
+SYSTEMS: Mapping[str, tuple[str, ...]] = {
+    "issuer": ("issuer",),
+    "diracx": ("s3", "diracx", "site"),
+    "rucio": ("postgres", "rucio", "rucio-daemons", "fts"),
+    "slurm": tuple(node.name for node in batch_services.NODES if isinstance(node, Service)),
+}
+
+
+def of(layout: Layout) -> dict[str, Service]:
+    """The services that run here.
+
+    Raises:
+        RuntimeError: $ESAP_LOCALGRID_SYSTEM names no system, or one whose packages are missing.
+
+    """
+    if not layout.system:
+        return SERVICES
+    if not (names := SYSTEMS.get(layout.system)):
+        allowed = ", ".join(name for name, services in SYSTEMS.items() if services)
+        raise RuntimeError(
+            f"localgrid: {SYSTEM_VARIABLE} = {layout.system!r}: allowed: {allowed}, or nothing"
+        )
+    return {name: SERVICES[name] for name in names}
 
 
 def base_environment(layout: Layout, name: str) -> dict[str, str]:
@@ -259,7 +283,7 @@ def base_environment(layout: Layout, name: str) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(PROJECT),
         "PYTHONUNBUFFERED": "1",
-        RUN_VARIABLE: f"{layout.home}:{name}",
+        RUN_VARIABLE: f"{layout.mark}:{name}",
     }
 
 

@@ -1,4 +1,4 @@
-"""The grid for an Airflow that runs elsewhere: all but Airflow, and what a site would hand over to it."""
+"""The grid, or one of its systems, for an Airflow elsewhere, and what a site would hand over to that."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from typing import Any
 
 from localgrid.grid import Grid
 from localgrid.layout import Layout, write_private_json
-from localgrid.services import SERVICES
 from localgrid.setup import airflow, ssh
 
-PARTS = tuple(name for name in SERVICES if name not in airflow.COMPONENTS)
 LOOK_EVERY_S = 5.0
 BROKER = "http://api-server:8080"  # where tasks find the API server, by its name in docker-compose.yaml
 
 
 def mark(layout: Layout) -> Path:
     """A file that is there as long as everything is healthy."""
-    return layout.path("run", "serves")
+    return layout.own("serves")
 
 
 def connections(layout: Layout, folder: Path) -> dict[str, Any]:
@@ -36,15 +34,17 @@ def connections(layout: Layout, folder: Path) -> dict[str, Any]:
 
 
 def hand_over(layout: Layout, folder: Path) -> None:
-    """Write connections and copy credentials, and nothing else of the grid's secrets."""
-    for name, source in (("diracx", layout.diracx_credentials), ("ssh", ssh.keys_directory(layout))):
-        if source.exists():
-            shutil.copytree(source, folder / name, dirs_exist_ok=True)
-    write_private_json(folder / "connections.json", connections(layout, folder))
+    """Write connections and copy credentials, each system its own; no other secret of the grid."""
+    if layout.system in ("", "issuer"):
+        write_private_json(folder / "connections.json", connections(layout, folder))
+    if layout.system in ("", "diracx"):
+        shutil.copytree(layout.diracx_credentials, folder / "diracx", dirs_exist_ok=True)
+    if layout.system in ("", "slurm") and ssh.keys_directory(layout).exists():
+        shutil.copytree(ssh.keys_directory(layout), folder / "ssh", dirs_exist_ok=True)
 
 
 def serve_until_told(grid: Grid, folder: Path, say: Callable[[str], object]) -> None:
-    """Start everything but Airflow, hand over, watch, and stop it when SIGTERM or SIGINT comes.
+    """Start what runs here but Airflow, hand over, watch, and stop it when SIGTERM or SIGINT comes.
 
     Raises:
         ServiceDown: a service has crashed; the others were stopped.
@@ -56,12 +56,13 @@ def serve_until_told(grid: Grid, folder: Path, say: Callable[[str], object]) -> 
     sign = mark(grid.layout)
     sign.unlink(missing_ok=True)
     before: dict[str, str] = {"all": "starting"}
+    served = tuple(name for name in grid.services if name not in airflow.COMPONENTS)
     try:
-        grid.start(*PARTS)
+        grid.start(*served)
         hand_over(grid.layout, folder)
         while not told.is_set():
             grid.check()
-            troubles = grid.troubles(PARTS)
+            troubles = grid.troubles(served)
             if troubles != before:
                 say("; ".join(f"{name}: {trouble}" for name, trouble in troubles.items()) or "all is well")
             if troubles:

@@ -13,7 +13,7 @@ from typing import Any
 
 from localgrid.layout import RUN_VARIABLE, Layout
 from localgrid.parts import Service
-from localgrid.services import SERVICES, base_environment, tail
+from localgrid.services import base_environment, of, tail
 
 START_TIMEOUT_S = 20.0
 RUNNING_STATES = ("STARTING", "RUNNING", "STOPPING")
@@ -64,13 +64,12 @@ def _section(layout: Layout, service: Service) -> str:
 
 def configuration(layout: Layout) -> str:
     """Supervisord's configuration."""
-    run = layout.path("run")
     as_root = "user=root\n" if os.geteuid() == 0 else ""  # it wants to be told that this is meant
     head = f"""[supervisord]
-{as_root}logfile={layout.log("supervisord")}
+{as_root}logfile={layout.own("supervisord.log")}
 logfile_maxbytes={LOG_BYTES}
 logfile_backups=1
-pidfile={run / "supervisord.pid"}
+pidfile={layout.own("supervisord.pid")}
 childlogdir={layout.path("logs")}
 directory={layout.home}
 umask=022
@@ -83,7 +82,7 @@ chmod=0700
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 """
-    text = head + "\n".join(_section(layout, service) for service in SERVICES.values())
+    text = head + "\n".join(_section(layout, service) for service in of(layout).values())
     return text.replace("%", "%%")  # supervisor expands %(...)s in values
 
 
@@ -113,7 +112,7 @@ class Supervisor:
             RuntimeError: it does not come up; carries its log.
 
         """
-        path = self.layout.path("supervisord.conf")
+        path = self.layout.own("supervisord.conf")
         path.write_text(configuration(self.layout))
         if self.is_up():
             ((added, _, _),) = self._rpc.reloadConfig()
@@ -129,13 +128,13 @@ class Supervisor:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self.is_up():
             if done.returncode or time.monotonic() > deadline:
-                words = done.stdout + done.stderr or tail(self.layout.log("supervisord"))
+                words = done.stdout + done.stderr or tail(self.layout.own("supervisord.log"))
                 raise RuntimeError(f"localgrid: supervisord did not come up:\n{words}")
             time.sleep(0.02)
 
     def down(self) -> None:
         """Stop supervisord, with whatever still runs."""
-        pid_file = self.layout.path("run", "supervisord.pid")
+        pid_file = self.layout.own("supervisord.pid")
         if self.is_up():
             pid = int(pid_file.read_text())
             self._rpc.shutdown()
@@ -174,7 +173,7 @@ class Supervisor:
             rows = {row["name"]: row for row in self._rpc.getAllProcessInfo()}
         except (OSError, xmlrpc.client.Error):
             rows = {}
-        return {name: _state(name, rows.get(name)) for name in SERVICES}
+        return {name: _state(name, rows.get(name)) for name in of(self.layout)}
 
     def members(self, name: str) -> list[int]:
         """Every process of a service: supervisor's child, its group, its descendants and what it marked.
@@ -183,12 +182,12 @@ class Supervisor:
         """
         import psutil
 
-        found = set(self._marked(f"{self.layout.home}:{name}"))
-        if sockets := SERVICES[name].sockets:
+        found = set(self._marked(f"{self.layout.mark}:{name}"))
+        if sockets := of(self.layout)[name].sockets:
             found.update(_listening_below(f"{self.layout.path(sockets)}/"))
         if leader := self.states()[name].pid:
             found.update(_group(leader))
-        if not SERVICES[name].leaves_children:
+        if not of(self.layout)[name].leaves_children:
             for pid in list(found):
                 with contextlib.suppress(psutil.Error):
                     found.update(child.pid for child in psutil.Process(pid).children(recursive=True))
@@ -196,12 +195,12 @@ class Supervisor:
 
     def end_strays(self) -> None:
         """Kill what a killed supervisord has left running."""
-        strays = set(self._marked(f"{self.layout.home}:"))
-        pid_file = self.layout.path("run", "supervisord.pid")
+        strays = set(self._marked(f"{self.layout.mark}:"))
+        pid_file = self.layout.own("supervisord.pid")
         # Some programs overwrite the mark in their environment, but they stay in supervisord's session.
         if pid_file.exists():
             strays |= set(_orphaned_session(int(pid_file.read_text())))
-        for service in SERVICES.values():
+        for service in of(self.layout).values():
             if service.sockets:
                 strays |= set(_listening_below(f"{self.layout.path(service.sockets)}/"))
         kill_all(strays)

@@ -8,6 +8,7 @@ import json
 import sqlite3
 import subprocess
 import time
+import uuid
 from typing import Any
 
 from localgrid.layout import PROJECT, Layout, write_private, write_private_json
@@ -254,5 +255,6 @@ def create_software_area(layout: Layout) -> None:
         link = layout.software_area / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink() or link.readlink() != target:
-            link.unlink(missing_ok=True)
-            link.symlink_to(target)
+            made = link.with_name(f".{link.name}.{uuid.uuid4().hex}")
+            made.symlink_to(target)
+            made.replace(link)  # whoever else makes it at the same time makes the same

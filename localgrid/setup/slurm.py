@@ -141,7 +141,8 @@ def create(layout: Layout, cpus: int) -> None:
     root = directory(layout)
     for path in (root, root / "etc", root / "state", root / "home", work_area(layout)):
         path.mkdir(exist_ok=True, mode=0o700)
-    configuration_file(layout).write_text(configuration(layout, cpus))
+    # Whole at any time: jobs read it, while another of the systems that share the directory may start.
+    write_private(configuration_file(layout), configuration(layout, cpus))
     (root / "etc" / "cgroup.conf").write_text("IgnoreSystemd=yes\nConstrainCores=no\nConstrainRAMSpace=no\n")
     if not _numbers_file(layout).exists():
         number_jobs(layout)

@@ -66,7 +66,7 @@ def login_environment(layout: Layout) -> dict[str, str]:
         "SLURM_CONF": str(slurm.configuration_file(layout)),
         "ESAP_SW_DIR": str(layout.software_area),
         "ESAP_IMAGE_CACHE": str(layout.software_area.parent / "images"),
-        RUN_VARIABLE: f"{layout.home}:{JOBS}",
+        RUN_VARIABLE: f"{layout.mark}:{JOBS}",
     }
 
 
@@ -108,7 +108,7 @@ def create(layout: Layout) -> None:
             # `restrict`: commands and files only, no forwarding and no terminal.
             admitted.append(f"restrict {key.with_suffix('.pub').read_text().strip()} {user}\n")
     write_private(directory(layout) / "authorized_keys", "".join(admitted))
-    known_hosts(layout).write_text(f"[{HOST}]:{layout.ports['sshd']} {host_key(layout)}\n")
+    write_private(known_hosts(layout), f"[{HOST}]:{layout.ports['sshd']} {host_key(layout)}\n")
     write_private(directory(layout) / "sshd_config", configuration(layout))
 
 

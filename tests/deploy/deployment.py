@@ -91,7 +91,7 @@ class Deployment:
 
     def token(self, user: str) -> Mapping[str, Any]:
         """Sign a user in at the grid's issuer."""
-        told = self.compose("exec", "-T", "grid", ".venv/bin/python", "-m", "localgrid", "token", user)
+        told = self.compose("exec", "-T", "issuer", ".venv/bin/python", "-m", "localgrid", "token", user)
         return {"access_token": told.split()[-1], "expires_in": TOKEN_S}
 
     def api(self, user: str) -> AirflowApi:

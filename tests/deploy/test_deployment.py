@@ -26,6 +26,7 @@ JOBS = "/var/lib/esap-grid/diracx/db/jobdb.db"
 PASSWORDS = "/var/lib/esap-grid/secrets/passwords.json"
 # What takes the service's own tables back to those of the version before.
 BEFORE = ("store.manager.EsapDBManager", "--yes", "--to-revision", "0001")
+GRID = ("issuer", "diracx", "rucio", "slurm")
 PARTS = ("api-server", "scheduler", "dag-processor", "triggerer", "worker")
 MADE_AS_ROOT = {"postgres"}  # becomes the user postgres
 EXPORTED = {("postgres", "postgres_password")}  # by the image's entry point, to its own processes
@@ -64,7 +65,7 @@ def jobs_of(deployment: Deployment, run: str) -> list[str]:
     groups = [group_name(DAG, run, task) for task in ("submit_simulation", "submit_merge")]
     query = f"select JobName from Jobs where JobGroup in ('{groups[0]}', '{groups[1]}')"
     program = f"import sqlite3; print(*[r[0] for r in sqlite3.connect({JOBS!r}).execute({query!r})])"
-    return deployment.compose("exec", "-T", "grid", ".venv/bin/python", "-c", program).split()
+    return deployment.compose("exec", "-T", "diracx", ".venv/bin/python", "-c", program).split()
 
 
 # At rest.
@@ -88,8 +89,8 @@ def test_only_the_proxy_is_reached_from_outside(deployment: Deployment) -> None:
         bound = [b["HostIp"] for ports in one["NetworkSettings"]["Ports"].values() for b in ports or ()]
         if bound:
             published[service] = set(bound)
-    # The grid is a laptop's: its issuer's pages are for the browser on the same machine.
-    assert published == {"proxy": {"127.0.0.1"}, "grid": {"127.0.0.1"}}
+    # The grid is a laptop's: these pages are for the browser on the same machine.
+    assert published == {name: {"127.0.0.1"} for name in ("proxy", "issuer", "diracx")}
 
 
 def test_nobody_has_more_rights_than_needed(deployment: Deployment) -> None:
@@ -167,13 +168,13 @@ def test_a_person_logs_in_by_browser(deployment: Deployment) -> None:
     """At the grid's issuer and back, through the proxy; then Airflow's own pages know the person as well."""
     from playwright.sync_api import sync_playwright
 
-    told = json.loads(deployment.compose("exec", "-T", "grid", "cat", PASSWORDS))
+    told = json.loads(deployment.compose("exec", "-T", "issuer", "cat", PASSWORDS))
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=BROWSER, args=SWITCHES)
         # The certificate is of this deployment's own making; `Deployment.trust` knows it, a browser does not.
         page = chromium.new_page(base_url=deployment.url, ignore_https_errors=True)
         page.goto("/batch/facilities")
-        assert "grid.localhost" in page.url
+        assert "issuer.grid.localhost" in page.url
         page.fill("input[name=username]", "alice")
         page.fill("input[name=password]", told["alice"])
         page.click("button[type=submit]")
@@ -252,7 +253,7 @@ def test_a_backup_brings_back_a_run_and_a_campaign_that_go_on(
     deployment: Deployment, wait_for: Wait, tmp_path: Path, figures: dict[str, object]
 ) -> None:
     alice = deployment.api("alice")
-    deployment.compose("exec", "-T", "grid", ".venv/bin/python", "-m", "localgrid", "samples", CAMPAIGN)
+    deployment.compose("exec", "-T", "rucio", ".venv/bin/python", "-m", "localgrid", "samples", CAMPAIGN)
     asked = {"obs_ids": "101-106", "window_gb": 0.0004}  # room for two observations at a time
     campaign = str(alice.trigger(CAMPAIGN, asked).json()["dag_run_id"])
     run = start(alice, zenith_deg=40)
@@ -263,7 +264,7 @@ def test_a_backup_brings_back_a_run_and_a_campaign_that_go_on(
     secrets = deployment.secrets()
 
     # All that is this deployment's is gone; the grid, which stands for the site's systems, stays.
-    services = [s for s in deployment.compose("config", "--services").split() if s != "grid"]
+    services = [s for s in deployment.compose("config", "--services").split() if s not in GRID]
     deployment.compose("rm", "--stop", "--force", *services)
     deployment.engine.docker("volume", "rm", f"{deployment.name}_database")
     shutil.rmtree(deployment.project / "deploy" / "secrets")

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from localgrid.layout import PROJECT, PUBLIC
+from localgrid.layout import PROJECT, PUBLIC, SYSTEM_VARIABLE
+from localgrid.services import SYSTEMS
 
 COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -29,7 +30,7 @@ SECRETS = {
     "dag-processor": {"database_url", "fernet_key"},
     "triggerer": {"database_url", "fernet_key", "connections.json"},
     "worker": {"broker_url", "result_backend_url", "connections.json"},
-    "grid": set(),
+    **{name: set() for name in SYSTEMS},
 }
 
 
@@ -83,10 +84,19 @@ def test_every_secret_is_a_file_that_make_secrets_makes(tmp_path: Path) -> None:
 
 def test_only_the_proxy_and_the_laptops_grid_are_published() -> None:
     published = {name: one["ports"] for name, one in SERVICES.items() if one.get("ports")}
-    assert set(published) == {"proxy", "grid"}
+    assert set(published) == {"proxy", "issuer", "diracx"}
     assert published["proxy"] == ["${ESAP_ADDRESS:-127.0.0.1}:${ESAP_PORT:-8443}:8443"]
-    for port in (PUBLIC["issuer"], PUBLIC["diracx"]):
-        assert f"127.0.0.1:{port}:{port}" in published["grid"]
+    for name in ("issuer", "diracx"):
+        assert published[name] == [f"127.0.0.1:{PUBLIC[name]}:{PUBLIC[name]}"]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_each_system_of_the_grid_is_found_by_its_name(name: str) -> None:
+    service = SERVICES[name]
+    assert service["profiles"] == ["grid"]
+    assert service["environment"][SYSTEM_VARIABLE] == name
+    assert f"/var/lib/esap-grid/run/{name}/serves" in service["healthcheck"]["test"]
+    assert service["networks"]["default"]["aliases"] == [f"{name}.grid.localhost"]
 
 
 def test_a_site_changes_its_configuration_without_a_new_image() -> None:

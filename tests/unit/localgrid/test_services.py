@@ -15,9 +15,11 @@ from threading import Thread
 import pytest
 
 from localgrid import services
-from localgrid.layout import Layout
+from localgrid.grid import Grid
+from localgrid.layout import PUBLIC, SYSTEM_OF, SYSTEM_VARIABLE, Layout
 from localgrid.parts import Service, Started, UnhealthyError
-from localgrid.services import BY_NAME, NODES, SERVICES
+from localgrid.services import BY_NAME, NODES, SERVICES, SYSTEMS
+from localgrid.setup import airflow
 
 
 @pytest.fixture
@@ -37,6 +39,30 @@ def test_needs_are_known_and_free_of_circles() -> None:
         left = [node for node in left if node.name not in done]
     for service in SERVICES.values():
         assert all(service.name in BY_NAME[step].needs for step in service.steps)
+
+
+def test_each_system_can_run_without_the_others(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = [name for names in SYSTEMS.values() for name in names]
+    assert sorted(together) == sorted(set(SERVICES) - set(airflow.COMPONENTS))
+    found = {SERVICES[name].listener: system for system, names in SYSTEMS.items() for name in names}
+    assert {
+        listener: found[listener] for listener in PUBLIC if listener in found
+    }.items() <= SYSTEM_OF.items()
+    for system, names in SYSTEMS.items():
+        if not names:
+            continue
+        monkeypatch.setenv(SYSTEM_VARIABLE, system)
+        assert set(services.of(layout)) == set(names)
+        wanted = Grid(layout.home)._with_needs(list(names))
+        assert {name for name, node in wanted.items() if isinstance(node, Service)} == set(names)
+
+
+def test_a_system_that_is_not_known_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SYSTEM_VARIABLE, "condor")
+    with pytest.raises(
+        RuntimeError, match="ESAP_LOCALGRID_SYSTEM = 'condor': allowed: issuer, diracx, rucio"
+    ):
+        services.of(layout)
 
 
 def test_stand_ins_are_declared() -> None:

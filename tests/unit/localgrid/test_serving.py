@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localgrid import serving
-from localgrid.layout import NAME_VARIABLE, PORTAL_VARIABLE, PUBLIC, Layout
+from localgrid.layout import NAME_VARIABLE, PORTAL_VARIABLE, PUBLIC, SYSTEM_VARIABLE, Layout
 from localgrid.setup import diracx, issuer, ssh
 
 
@@ -23,20 +23,15 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     return found
 
 
-def test_parts_are_all_but_airflow() -> None:
-    assert {"diracx", "rucio", "issuer", "fts"} <= set(serving.PARTS)
-    assert not any(name.startswith("airflow") for name in serving.PARTS)
-
-
 def test_connections_lead_to_the_name_and_to_what_was_handed_over(layout: Layout, tmp_path: Path) -> None:
     found = serving.connections(layout, tmp_path)
-    assert found["dirac_local"]["host"] == f"http://grid.example:{PUBLIC['diracx']}"
+    assert found["dirac_local"]["host"] == f"http://diracx.grid.example:{PUBLIC['diracx']}"
     assert found["dirac_local"]["extra"]["credentials_dir"] == str(tmp_path / "diracx")
-    assert found["rucio_lake"]["host"] == f"http://grid.example:{PUBLIC['rucio']}"
-    assert found["esap_iam"]["host"] == f"http://grid.example:{PUBLIC['issuer']}"
+    assert found["rucio_lake"]["host"] == f"http://rucio.grid.example:{PUBLIC['rucio']}"
+    assert found["esap_iam"]["host"] == f"http://issuer.grid.example:{PUBLIC['issuer']}"
     assert found["esap_broker"]["host"] == "http://api-server:8080"
     if "slurm_local" in found:
-        assert found["slurm_local"]["host"] == "grid.example"
+        assert found["slurm_local"]["host"] == "slurm.grid.example"
         assert found["slurm_local"]["port"] == PUBLIC["sshd"]
         assert found["slurm_local"]["extra"]["keys_dir"] == str(tmp_path / "ssh")
 
@@ -50,6 +45,20 @@ def test_only_credentials_of_users_are_handed_over(layout: Layout, tmp_path: Pat
     assert all(name.startswith(("diracx/", "ssh/", "connections.json")) for name in there)
     assert (folder / "connections.json").stat().st_mode & 0o777 == 0o600
     assert (folder / "ssh" / "alice").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("system", "handed"),
+    [("issuer", {"connections.json"}), ("diracx", {"diracx"}), ("slurm", {"ssh"}), ("rucio", set())],
+)
+def test_each_system_hands_over_what_is_its_own(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, handed: set[str]
+) -> None:
+    monkeypatch.setenv(SYSTEM_VARIABLE, system)
+    folder = tmp_path / "over"
+    folder.mkdir()
+    serving.hand_over(layout, folder)
+    assert {path.name for path in folder.iterdir()} == handed
 
 
 def test_clients_come_back_to_the_portal_elsewhere(layout: Layout) -> None:
