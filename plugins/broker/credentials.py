@@ -82,7 +82,7 @@ class State:
 def hand_out(owner: str, system: str, audience: str = "") -> Handed:
     """Give a token that is good for a while, renewed if need be.
 
-    Raises NoCredential, CredentialLost, or BackendUnavailable and BackendRefused for what may pass.
+    Raises NoCredential, CredentialLost; BackendUnavailable, BackendRefused and VaultError for what may pass.
     """
     with transaction() as session:
         found = _found(session, owner, system, lock=False)
@@ -112,7 +112,7 @@ def _ready(row: Credential, audience: str) -> Handed | None:
         raise CredentialLost(row.lost_why)
     try:
         secret = _open(row)
-    except VaultError:
+    except VaultError:  # `_renewed` raises it, unless the credential has ended anyway
         return None
     if row.kind == PROXY:
         return _handed(row, secret["pem"], row.expires_at, row.issued_at)
@@ -138,10 +138,10 @@ def _renewed(row: Credential, audience: str) -> Handed | CredentialLost | Backen
         return ready
     if why := _over(row):
         return _lose(row, why)
+    secret = _open(row)
     try:
-        secret = _open(row)
         grant = AuthorizationServer(system_named(row.system)).refresh(secret["refresh_token"], audience)
-    except (VaultError, GrantOver) as error:
+    except GrantOver as error:
         return _lose(row, str(error))
     except UnknownSystem as error:
         raise BackendRefused(row.system, "", error) from error
@@ -275,11 +275,17 @@ def _state(row: Credential) -> State:
     return State(row.owner, row.system, row.kind, row.subject, row.issued_at, ends, why)
 
 
-def reseal() -> int:
-    """Encrypt everything with the first key, so that the others can be dropped; gives how many there were."""
-    vault = Vault.standing()
+def reseal() -> tuple[int, list[str]]:
+    """Encrypt with the first key what any key opens, so that the others can be dropped.
+
+    Gives how many credentials that were, and `owner/system` of those that no key opens; they stay.
+    """
+    vault, unreadable = Vault.standing(), []
     with transaction() as session:
         rows = session.scalars(select(Credential).with_for_update()).all()
         for row in rows:
-            row.secret = vault.seal(row.owner, row.system, vault.open(row.owner, row.system, row.secret))
-        return len(rows)
+            try:
+                row.secret = vault.seal(row.owner, row.system, vault.open(row.owner, row.system, row.secret))
+            except VaultError:
+                unreadable.append(f"{row.owner}/{row.system}")
+    return len(rows) - len(unreadable), sorted(unreadable)

@@ -306,10 +306,14 @@ def everybody(user: Caller) -> dict[str, Any]:
 
 
 @api.post("/reseal")
-def reseal(user: Caller) -> dict[str, int]:
-    """Encrypt all credentials with the first key, so that older keys can be dropped (administrators)."""
+def reseal(user: Caller) -> dict[str, Any]:
+    """Encrypt all credentials with the first key, so that older keys can be dropped (administrators).
+
+    `unreadable` lists, as `owner/system`, those that no key opens.
+    """
     _require_admin(user)
-    return {"resealed": credentials.reseal()}
+    resealed, unreadable = credentials.reseal()
+    return {"resealed": resealed, "unreadable": unreadable}
 
 
 def _require_admin(user: EsapUser) -> None:

@@ -167,14 +167,18 @@ def test_nothing_secret_lies_open_in_the_database_or_the_log(
         assert secret not in repr(token)
 
 
-def test_a_row_that_was_copied_to_another_user_opens_for_nobody(
-    connected: Issuer, database: Database
-) -> None:
+def copy_to_bob(database: Database) -> None:
     stolen = row(database)
     with database.transaction() as session:
         names = [c.name for c in Credential.__table__.columns]
         session.add(Credential(**{**{n: getattr(stolen, n) for n in names}, "owner": "bob"}))
-    with pytest.raises(CredentialLost, match="for somebody else"):
+
+
+def test_a_row_that_was_copied_to_another_user_opens_for_nobody(
+    connected: Issuer, database: Database
+) -> None:
+    copy_to_bob(database)
+    with pytest.raises(VaultError, match="for somebody else"):
         hand_out("bob", DIRAC)
 
 
@@ -184,12 +188,32 @@ def test_keys_are_changed_without_a_login(
     old = connections[VAULT_CONNECTION].password
     new = Fernet.generate_key().decode()
     connections[VAULT_CONNECTION].password = f"{new}, {old}"
-    assert credentials.reseal() == 1
+    assert credentials.reseal() == (1, [])
     connections[VAULT_CONNECTION].password = new
     assert hand_out("alice", DIRAC).secret
-    connections[VAULT_CONNECTION].password = Fernet.generate_key().decode()
-    with pytest.raises(CredentialLost, match="key that it was encrypted with is gone"):
+
+
+@pytest.mark.parametrize("wrong", ["", "short", Fernet.generate_key().decode()])
+def test_a_vault_with_wrong_keys_loses_nothing(
+    connected: Issuer, connections: dict[str, Connection], database: Database, wrong: str
+) -> None:
+    right = connections[VAULT_CONNECTION].password
+    connections[VAULT_CONNECTION].password = wrong
+    with pytest.raises(VaultError):
         hand_out("alice", DIRAC)
+    connections[VAULT_CONNECTION].password = right
+    assert hand_out("alice", DIRAC).secret
+
+
+def test_one_that_no_key_opens_does_not_hold_up_the_change_of_keys(
+    connected: Issuer, connections: dict[str, Connection], database: Database
+) -> None:
+    copy_to_bob(database)
+    new = Fernet.generate_key().decode()
+    connections[VAULT_CONNECTION].password = f"{new}, {connections[VAULT_CONNECTION].password}"
+    assert credentials.reseal() == (1, [f"bob/{DIRAC}"])
+    connections[VAULT_CONNECTION].password = new
+    assert hand_out("alice", DIRAC).secret
 
 
 @pytest.mark.parametrize("keys", ["", "short"])
