@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import ssl
 from collections.abc import Callable
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from tests.deploy.deployment import Deployment
 DAG, CAMPAIGN = "cta_irf", "cta_reprocessing"
 EXAMPLE = json.loads((PROJECT / "config" / "workflows" / DAG / "example.json").read_text())
 RUN_WITHIN_S = 900
+AT_ONCE = 400  # of deploy/nginx.conf
 JOBS = "/var/lib/esap-grid/diracx/db/jobdb.db"
 PASSWORDS = "/var/lib/esap-grid/secrets/passwords.json"
 # What takes the service's own tables back to those of the version before.
@@ -139,6 +143,31 @@ def test_strangers_are_refused(deployment: Deployment, alice: AirflowApi) -> Non
     assert deployment.http().post(path, json=body).status_code == 401
     assert deployment.http(alice.token[:-6] + "aaaaaa").post(path, json=body).status_code == 401
     assert deployment.api("dave").trigger(DAG, EXAMPLE).status_code == 403  # of another experiment
+
+
+def test_one_address_cannot_take_all_connections(deployment: Deployment) -> None:
+    """More requests at the same time than deploy/nginx.conf allows, none of which ever ends."""
+    request = b"POST /uws/cta_irf/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
+    with ExitStack() as stack:
+        connections = [stack.enter_context(opened(deployment)) for _ in range(AT_ONCE + 1)]
+        for one in connections:
+            one.sendall(request)
+        assert connections[-1].recv(100).startswith(b"HTTP/1.1 429 ")
+        assert not any(map(answered, connections[:-1]))
+    assert deployment.http().get("/api/v2/version").status_code == 200
+
+
+def opened(deployment: Deployment) -> ssl.SSLSocket:
+    plain = socket.create_connection(("localhost", deployment.port), 30)
+    return deployment.trust.wrap_socket(plain, server_hostname="localhost")
+
+
+def answered(connection: ssl.SSLSocket) -> bytes:
+    connection.settimeout(0)
+    try:
+        return connection.recv(100)
+    except ssl.SSLWantReadError:
+        return b""
 
 
 def test_a_request_becomes_a_product(
