@@ -31,6 +31,7 @@ FIRST_START, DURATION_S = datetime(2026, 11, 5, 22, 0, 0), 1200  # UTC, s
 SOURCE_RA, SOURCE_DEC, WOBBLE_DEG = 83.633, 22.0145, 0.7
 AMPLITUDE = 6e-13  # 1/(cm2 s TeV) at 1 TeV
 ENERGY_TEV = (0.02, 200.0)
+POINTING = ("site", "array_layout", "model_version", "zenith_deg", "azimuth_deg")
 IRF_REQUEST = {
     "period_start": "2026-11-01",
     "period_end": "2026-11-30",
@@ -71,7 +72,7 @@ def _described(obs_id: int, sb_id: int, project: str, _rse: str) -> dict[str, An
         "sb_id": sb_id,
         "project": project,
         "target": "Crab (toy)",
-        **{name: IRF_REQUEST[name] for name in ("site", "array_layout", "model_version", "zenith_deg")},
+        **{name: IRF_REQUEST[name] for name in POINTING},
         "start_time": (FIRST_START + timedelta(days=obs_id % 100)).isoformat(),
         "duration_s": DURATION_S,
         "ra_pnt_deg": SOURCE_RA,
@@ -96,9 +97,8 @@ def make_dl3(program: str, described: Sequence[Mapping[str, Any]], directory: Pa
 
 def _observation(o: Mapping[str, Any], made: Mapping[str, Any], directory: Path) -> Observation:
     stop = (datetime.fromisoformat(o["start_time"]) + timedelta(seconds=o["duration_s"])).isoformat()
-    same = ("obs_id", "sb_id", "project", "target", "site", "array_layout", "model_version", "start_time")
-    angles = ("ra_pnt_deg", "dec_pnt_deg", "zenith_deg")
-    metadata = {name: o[name] for name in (*same, *angles)}
+    same = ("obs_id", "sb_id", "project", "target", "start_time")
+    metadata = {name: o[name] for name in (*same, *POINTING, "ra_pnt_deg", "dec_pnt_deg")}
     metadata |= {"stop_time": stop, "livetime_s": made["livetime_s"], "data_level": "DL3"}
     lfns = [
         f"{dataset_of(o)}/{name}" for name in (made["files"][0], "obs-index.fits.gz", "hdu-index.fits.gz")
@@ -109,9 +109,7 @@ def _observation(o: Mapping[str, Any], made: Mapping[str, Any], directory: Path)
 
 def make_irf(program: str, directory: Path) -> Observation:
     """Simulate and merge a response; give what the lake has to know of it, as the workflow cta_irf would."""
-    pointing = {
-        n: IRF_REQUEST[n] for n in ("site", "array_layout", "model_version", "zenith_deg", "azimuth_deg")
-    }
+    pointing = {name: IRF_REQUEST[name] for name in POINTING}
     showers = {"gamma": (1_500_000, 1, ENERGY_TEV[1]), "proton": (1_500_000, 2, 3 * ENERGY_TEV[1])}
     for particle, (events, seed, highest) in showers.items():
         config = {

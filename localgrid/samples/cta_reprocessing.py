@@ -58,6 +58,7 @@ def night(blocks: Mapping[int, Sequence[int]], **changes: Any) -> list[dict[str,
             "array_layout": "alpha",
             "model_version": "prod6-v1.1",
             "zenith_deg": 20,
+            "azimuth_deg": 180,
             "seed": 1,
         }
         | changes
@@ -106,7 +107,7 @@ def _observation(o: Mapping[str, Any], files: Sequence[Mapping[str, Any]], direc
     stop = datetime.fromisoformat(o["start_time"]) + timedelta(seconds=o["duration_s"])
     same = (
         *("obs_id", "sb_id", "project", "target", "site", "array_layout", "model_version", "start_time"),
-        *("ra_pnt_deg", "dec_pnt_deg", "ra_obj_deg", "dec_obj_deg", "zenith_deg"),
+        *("ra_pnt_deg", "dec_pnt_deg", "ra_obj_deg", "dec_obj_deg", "zenith_deg", "azimuth_deg"),
     )
     metadata = {name: o[name] for name in same} | {"stop_time": stop.isoformat(), "data_level": "DL0"}
     dataset = dataset_of(o)

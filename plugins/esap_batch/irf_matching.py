@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,18 @@ from typing import Any
 from esap_batch.jobs import InputFile
 
 CONFIGURATION = ("site", "array_layout", "model_version")
+NEEDED = (*CONFIGURATION, "start_time", "zenith_deg", "azimuth_deg")  # of an observation's metadata
 SIGNAL = "gamma"
+ROUNDING = 1e-9  # of energies: the share that two ways to compute one may differ
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far off a response may be in deg, and the energies in TeV that it has to cover."""
+
+    zenith_deg: float
+    azimuth_deg: float
+    energies_tev: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -23,9 +35,19 @@ class Irf:
     def zenith_distance(self, observation: Mapping[str, Any]) -> float:
         return abs(float(self.metadata["request_zenith_deg"]) - float(observation["zenith_deg"]))
 
-    def misses(
-        self, observation: Mapping[str, Any], tolerance_deg: float, energies_tev: tuple[float, float]
-    ) -> list[str]:
+    def azimuth_distance(self, observation: Mapping[str, Any]) -> float:
+        turn = float(self.metadata["request_azimuth_deg"]) - float(observation["azimuth_deg"])
+        return abs((turn + 180) % 360 - 180)
+
+    def angle(self, observation: Mapping[str, Any]) -> float:
+        """Angle in deg between the two pointings; their angles to the Earth's field differ by no more."""
+        zeniths = float(self.metadata["request_zenith_deg"]), float(observation["zenith_deg"])
+        one, other = map(math.radians, zeniths)
+        turned = math.sin(math.radians(self.azimuth_distance(observation)) / 2) ** 2
+        half = math.sin((one - other) / 2) ** 2 + math.sin(one) * math.sin(other) * turned
+        return round(math.degrees(2 * math.asin(math.sqrt(min(1.0, half)))), 6)
+
+    def misses(self, observation: Mapping[str, Any], fit: Fit) -> list[str]:
         """Say all that does not fit; nothing when it fits."""
         meta, day = self.metadata, str(observation["start_time"])[:10]
         found = []
@@ -39,40 +61,51 @@ class Irf:
         first, last = str(meta["request_period_start"]), str(meta["request_period_end"])
         if not first <= day <= last:
             found.append(f"its period is {first} to {last}, not {day}")
-        if (distance := self.zenith_distance(observation)) > tolerance_deg:
-            found.append(f"its zenith angle is {distance:.3g} deg off, allowed {tolerance_deg:g}")
-        low, high = (float(meta.get(f"request_energy_{end}_tev", e)) for end, e in _ends(energies_tev))
-        if low > energies_tev[0] or high < energies_tev[1]:
-            found.append(f"it is for {low:g} to {high:g} TeV")
+        return [*found, *self._direction_misses(observation, fit), *self._energy_misses(fit)]
+
+    def _direction_misses(self, observation: Mapping[str, Any], fit: Fit) -> list[str]:
+        found = []
+        if (distance := self.zenith_distance(observation)) > fit.zenith_deg:
+            found.append(f"its zenith angle is {distance:.3g} deg off, allowed {fit.zenith_deg:g}")
+        distance = self.azimuth_distance(observation)
+        # Near the zenith the azimuth says nothing.
+        if distance > fit.azimuth_deg and self.angle(observation) > fit.zenith_deg:
+            found.append(f"its azimuth is {distance:.3g} deg off, allowed {fit.azimuth_deg:g}")
         return found
 
-
-def _ends(energies_tev: tuple[float, float]) -> tuple[tuple[str, float], tuple[str, float]]:
-    return ("min", energies_tev[0]), ("max", energies_tev[1])
+    def _energy_misses(self, fit: Fit) -> list[str]:
+        lowest, highest = fit.energies_tev
+        low = float(self.metadata.get("request_energy_min_tev", lowest))
+        high = float(self.metadata.get("request_energy_max_tev", highest))
+        if low <= lowest * (1 + ROUNDING) and high >= highest * (1 - ROUNDING):
+            return []
+        return [f"it is for {low:g} to {high:g} TeV, needed is {lowest:.4g} to {highest:.4g}"]
 
 
 class NoIrfFits(LookupError):  # noqa: N818 - says what happened
     """No response fits; the message tells what keeps the nearest from it."""
 
 
-def best_irf(
-    observation: Mapping[str, Any],
-    irfs: Sequence[Irf],
-    tolerance_deg: float,
-    energies_tev: tuple[float, float],
-) -> Irf:
-    """Give the fitting response with the nearest zenith angle, of equal ones the newest; else NoIrfFits."""
-    if lacking := [k for k in (*CONFIGURATION, "start_time", "zenith_deg") if k not in observation]:
+def best_irf(observation: Mapping[str, Any], irfs: Sequence[Irf], fit: Fit) -> Irf:
+    """Give the fitting response nearest in direction, of equal ones the most precise, then the newest.
+
+    NoIrfFits when there is none.
+    """
+    if lacking := [key for key in NEEDED if key not in observation]:
         raise NoIrfFits(f"no IRF can be chosen: the observation has no metadata {', '.join(lacking)}")
-    misses = {irf.dataset: irf.misses(observation, tolerance_deg, energies_tev) for irf in irfs}
+    misses = {irf.dataset: irf.misses(observation, fit) for irf in irfs}
     fitting = [irf for irf in irfs if not misses[irf.dataset]]
     if fitting:
         newest_first = sorted(fitting, key=_age, reverse=True)
-        return min(newest_first, key=lambda irf: irf.zenith_distance(observation))
+        return min(newest_first, key=lambda irf: (irf.angle(observation), _uncertainty(irf)))
     if not irfs:
         raise NoIrfFits("no IRF is published")
-    nearest = min(irfs, key=lambda irf: (len(misses[irf.dataset]), irf.zenith_distance(observation)))
+    nearest = min(irfs, key=lambda irf: (len(misses[irf.dataset]), irf.angle(observation)))
     raise NoIrfFits(f"no IRF fits; nearest is {nearest.dataset}: {', '.join(misses[nearest.dataset])}")
+
+
+def _uncertainty(irf: Irf) -> float:
+    return float(irf.metadata.get("request_statistical_uncertainty", math.inf))
 
 
 def _age(irf: Irf) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from esap_batch.basket import LAKE, Entry, InputRule, Unmatched, sorted_out, without_repeats
 from esap_batch.fingerprint import canonical_json
-from esap_batch.irf_matching import Irf, NoIrfFits, best_irf
+from esap_batch.irf_matching import Fit, Irf, NoIrfFits, best_irf
 from esap_batch.jobs import InputFile
 from esap_batch.observations import Observation, volume_by_place
 from esap_batch.partition import Splitting, Unit, divide
@@ -48,15 +48,13 @@ class Catalogue(Protocol):
 class Policy:
     """How a selection is made. `refuses` says why the user may not read a project's data.
 
-    With `needs_irf` each observation needs a response for `energies_tev`, at most `zenith_tolerance_deg` off.
+    With `fit` each observation needs a response that fits so well; without, none is looked for.
     """
 
     rules: tuple[InputRule, ...]
     refuses: Callable[[str], str]
     splitting: Splitting
-    zenith_tolerance_deg: float = 0.0
-    energies_tev: tuple[float, float] = (0.0, 0.0)
-    needs_irf: bool = True
+    fit: Fit | None = None
     fail_on_missing_irf: bool = True
     fail_on_unmatched: bool = False
 
@@ -156,8 +154,12 @@ def _observation_document(chosen: Chosen) -> dict[str, Any]:
     }
     if irf is None:
         return document
-    distance = round(irf.zenith_distance(observation.metadata), 6)
-    return {**document, "irf": irf.dataset, "irf_zenith_distance_deg": distance}
+    return {
+        **document,
+        "irf": irf.dataset,
+        "irf_zenith_distance_deg": round(irf.zenith_distance(observation.metadata), 6),
+        "irf_azimuth_distance_deg": round(irf.azimuth_distance(observation.metadata), 6),
+    }
 
 
 def _part(part: Observation, irf: Irf | None) -> dict[str, Any]:
@@ -308,7 +310,7 @@ def _once(
 def _with_irf(
     observations: Sequence[tuple[str, Observation]], catalogue: Catalogue, policy: Policy
 ) -> tuple[list[Chosen], list[Unmatched]]:
-    if not policy.needs_irf:
+    if policy.fit is None:
         bare = [Chosen(source, observation) for source, observation in observations]
         return sorted(bare, key=lambda c: c.observation.obs_id), []
     irfs = published_irfs(catalogue) if observations else []
@@ -316,7 +318,7 @@ def _with_irf(
     without: list[Unmatched] = []
     for source, observation in observations:
         try:
-            irf = best_irf(observation.metadata, irfs, policy.zenith_tolerance_deg, policy.energies_tev)
+            irf = best_irf(observation.metadata, irfs, policy.fit)
         except NoIrfFits as miss:
             entry = Entry(source, LAKE, observation.dataset)
             without.append(Unmatched(entry, f"observation {observation.obs_id}: {miss}"))

@@ -9,6 +9,7 @@ from esap_batch.basket import input_rules, read_basket
 from esap_batch.errors import Problem
 from esap_batch.facilities import Requirements
 from esap_batch.identity import Identity
+from esap_batch.irf_matching import Fit
 from esap_batch.jobs import InputFile, JobSpec, Limits, OutputSpec
 from esap_batch.partition import Split, Splitting
 from esap_batch.projects import Projects
@@ -60,12 +61,22 @@ def choose(
         rules=rules,
         refuses=lambda name: projects.refuses(name, identity),
         splitting=splitting(steering),
-        zenith_tolerance_deg=settings["irf_zenith_tolerance_deg"],
-        energies_tev=(request["energy_min_tev"], request["energy_max_tev"]),
+        fit=fit(steering),
         fail_on_missing_irf=request["on_missing_irf"] == "fail",
         fail_on_unmatched=request["unmatched"] == "fail",
     )
     return select(entries, catalogue, policy)
+
+
+def fit(steering: Mapping[str, Any]) -> Fit:
+    """Say how well a response has to fit; it reaches beyond the analysis, since measured energies spread."""
+    request, settings = steering["request"], steering["production"]
+    margin = settings["irf_energy_margin"]
+    return Fit(
+        zenith_deg=settings["irf_zenith_tolerance_deg"],
+        azimuth_deg=settings["irf_azimuth_tolerance_deg"],
+        energies_tev=(request["energy_min_tev"] / margin, request["energy_max_tev"] * margin),
+    )
 
 
 def splitting(steering: Mapping[str, Any]) -> Splitting:

@@ -28,6 +28,7 @@ SELECTING = ("obs_ids", "sb_ids", "start_from", "start_to", "project")
 INHERITED = (
     "obs_id", "sb_id", "project", "target", "site", "array_layout", "model_version", "start_time",
     "stop_time", "ra_pnt_deg", "dec_pnt_deg", "ra_obj_deg", "dec_obj_deg", "zenith_deg",
+    "azimuth_deg",
 )  # fmt: skip
 
 

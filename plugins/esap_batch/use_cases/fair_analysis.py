@@ -73,7 +73,6 @@ def choose(
         rules=rules,
         refuses=lambda name: projects.refuses(name, identity),
         splitting=splitting(request),
-        needs_irf=False,
         fail_on_unmatched=request["unmatched"] == "fail",
     )
     return select(entries, catalogue, policy)

@@ -68,7 +68,6 @@ def choose(
         rules=input_rules(steering["production"]["input_rules"]),
         refuses=lambda project: projects.refuses(project, identity),
         splitting=Splitting(Split.PER_OBSERVATION),
-        needs_irf=False,
     )
     found = find_cube(entries, catalogue, policy)
     subcubes = cut(shape_of(found), request["subcube_pixels"], request["subcube_channels"])

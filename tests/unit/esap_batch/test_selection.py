@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from esap_batch.basket import Entry, InputRule
+from esap_batch.irf_matching import CONFIGURATION, Fit
 from esap_batch.jobs import InputFile
 from esap_batch.partition import Split, Splitting
 from esap_batch.selection import DataSelection, Policy, SelectionRefused, search_project, select
@@ -22,6 +23,7 @@ OBSERVATION: dict[str, Any] = {
     "array_layout": "alpha",
     "model_version": "prod6-v1.1",
     "zenith_deg": 20.0,
+    "azimuth_deg": 180.0,
     "start_time": "2026-11-05T22:00:00",
 }
 IRF: dict[str, Any] = {
@@ -30,7 +32,7 @@ IRF: dict[str, Any] = {
     "esap_file": "irf.fits.gz",
     "request_period_start": "2026-11-01",
     "request_period_end": "2026-11-30",
-    **{f"request_{k}": OBSERVATION[k] for k in ("site", "array_layout", "model_version", "zenith_deg")},
+    **{f"request_{k}": OBSERVATION[k] for k in (*CONFIGURATION, "zenith_deg", "azimuth_deg")},
 }
 
 
@@ -101,8 +103,7 @@ POLICY = Policy(
     rules=(RULE,),
     refuses=lambda project: "" if project == OWN else f"not permitted: project {project}",
     splitting=Splitting(Split.PER_OBSERVATION),
-    zenith_tolerance_deg=10,
-    energies_tev=(0.05, 25),
+    fit=Fit(10, 90, (0.05, 25)),
 )
 
 
@@ -250,7 +251,7 @@ def test_it_says_what_a_facility_needs_and_what_the_product_is_about(lake: FakeC
 def test_without_need_of_a_response_none_is_looked_for() -> None:
     lake = FakeCatalogue()
     name = lake.put(1)
-    selection = select(entries(name), lake, replace(POLICY, needs_irf=False))
+    selection = select(entries(name), lake, replace(POLICY, fit=None))
     assert [(c.observation.obs_id, c.irf) for c in selection.chosen] == [(1, None)]
     assert [f.name for f in selection.inputs] == ["dl3_1.fits.gz"]
     document = selection.document()

@@ -23,9 +23,11 @@ from tests.unit.conftest import DAG_ID, RUN_ID, World
 
 EVENTS = InputFile("dl3_1.fits.gz", "/ctao/dl3/a/dl3_1.fits.gz", 10, "00000001")
 RESPONSE = InputFile("irf.fits.gz", "/ctao/irf/i/irf.fits.gz", 5, "00000002")
-OBSERVATION = Observation(1, "/ctao/dl3/a", {"project": "PI-1", "target": "T", "zenith_deg": 20.0}, (EVENTS,))
+METADATA = {"project": "PI-1", "target": "T", "zenith_deg": 20.0, "azimuth_deg": 180.0}
+OBSERVATION = Observation(1, "/ctao/dl3/a", METADATA, (EVENTS,))
+IRF_METADATA = {"request_zenith_deg": 21.0, "request_azimuth_deg": 180.0}
 SELECTION = DataSelection(
-    (Chosen("basket.0", OBSERVATION, Irf("/ctao/irf/i", {"request_zenith_deg": 21.0}, RESPONSE)),),
+    (Chosen("basket.0", OBSERVATION, Irf("/ctao/irf/i", IRF_METADATA, RESPONSE)),),
     (Unit("observation 1", (OBSERVATION,)),),
     (Unmatched(Entry("basket.1", "zenodo", "7"), "no rule for archive zenodo"),),
 )

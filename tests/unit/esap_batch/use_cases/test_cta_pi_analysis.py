@@ -113,6 +113,15 @@ def test_the_workflow_divides_the_data_unless_the_request_does() -> None:
     assert use_case.splitting(asked) == Splitting(Split.PER_FILES, 5, "sb_id")
 
 
+def test_a_response_has_to_reach_beyond_the_analysis(lake: FakeCatalogue) -> None:
+    fit = use_case.fit(steering_of(project=OWN, energy_min_tev=0.03, energy_max_tev=20))
+    assert fit.energies_tev == pytest.approx((0.02, 30))
+    low, high = 0.05, 25.0
+    lake.put_irf(request_energy_min_tev=low, request_energy_max_tev=high)
+    with pytest.raises(SelectionRefused, match=r"it is for 0.05 to 25 TeV, needed is 0.03333 to 37.5"):
+        planned(lake, project=OWN, energy_min_tev=low, energy_max_tev=high)
+
+
 def test_the_product_is_named_by_the_data_and_not_by_how_they_were_found(lake: FakeCatalogue) -> None:
     found = planned(lake, project=OWN)
     by_name = planned(lake, basket=[item(f"/ctao/dl3/obs_{n}") for n in (3, 2, 1)], split="per_observation")

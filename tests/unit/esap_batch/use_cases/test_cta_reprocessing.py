@@ -21,6 +21,7 @@ METADATA = {
     "obs_id": 7, "sb_id": 2, "project": "P", "target": "Crab", "site": "LaPalma",
     "start_time": "2026-11-05T20:00:00", "stop_time": "2026-11-05T20:20:00",
     "ra_pnt_deg": 83.6, "dec_pnt_deg": 22.5, "ra_obj_deg": 83.6, "dec_obj_deg": 22.0,
+    "zenith_deg": 20.0, "azimuth_deg": 180.0,
 }  # fmt: skip
 
 
@@ -126,6 +127,7 @@ def test_metadata_say_where_it_comes_from_and_what_is_missing() -> None:
         False,
     )
     assert (found["data_level"], found["project"], found["esap_campaign"]) == ("DL3", "P", "")
+    assert (found["zenith_deg"], found["azimuth_deg"]) == (20.0, 180.0)  # a response is chosen by them
 
 
 def test_what_a_facility_needs() -> None:
