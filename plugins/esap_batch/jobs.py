@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from esap_batch.fingerprint import canonical_json
 from esap_batch.stages import Moves
 
 GROUP_LENGTH = 32  # DIRAC's JobGroup column
@@ -108,8 +109,13 @@ class Batch:
     transfer: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """Give the JSON document that the runner reads (`batch.json` in the input sandbox)."""
-        return {k: v for k, v in self.journal().items() if k not in ("site", "job_type")}
+        """Give the JSON document that the runner reads (`batch.json` in the input sandbox).
+
+        Each job has its digest beside it, which the runner's report repeats.
+        """
+        document = {k: v for k, v in self.journal().items() if k not in ("site", "job_type")}
+        known = digests(self.jobs, self.software)
+        return {**document, "jobs": [{**job, "digest": known[job["index"]]} for job in document["jobs"]]}
 
     def journal(self) -> dict[str, Any]:
         """Give all of the batch as a JSON document, to submit some of it again later."""
@@ -230,9 +236,23 @@ class JobBackend(Protocol):
         """Tell what a place (`Facility.site`) has to do, in one or two calls however many jobs there are."""
 
 
-def same_inputs(some: Iterable[InputFile], others: Iterable[InputFile]) -> bool:
-    """Compare files by what they are, wherever they lie."""
-    return {(i.lfn, i.adler32.lower()) for i in some} == {(i.lfn, i.adler32.lower()) for i in others}
+def digests(jobs: Iterable[JobSpec], software: Sequence[Mapping[str, str]]) -> dict[int, str]:
+    """Give per job index SHA-256 of what decides its outputs: not where files lie, nor its limits."""
+    return {
+        job.index: hashlib.sha256(canonical_json(_deciding(job, software)).encode()).hexdigest()
+        for job in jobs
+    }
+
+
+def _deciding(job: JobSpec, software: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    return {
+        "software": software,
+        "command": job.command,
+        "files": job.files,
+        "environment": job.environment,
+        "inputs": [(i.name, i.lfn, i.adler32.lower()) for i in job.inputs],
+        "outputs": [(o.name, o.validator) for o in job.outputs],
+    }
 
 
 def group_name(dag_id: str, run_id: str, task_id: str) -> str:

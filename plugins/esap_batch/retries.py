@@ -36,7 +36,7 @@ ACTIONS: Mapping[str, str] = {
     "CANCELLED": "clear this task to submit it again",
     "OUTPUT_INVALID": "read the payload's log below",
     "OUTPUT_LOST": "the job ended well but its output is not on the storage element any more",
-    "INPUT_CHANGED": "the job ended well but with other inputs; clear this task to submit it again",
+    "JOB_CHANGED": "the job ended well, but is not the same any more; clear this task to submit it again",
     "NODE_FAILED": "a worker node has failed; clear this task to submit the job again",
     "PREEMPTED": "other work of the site went first; clear this task to submit the job again",
     "LOST": "the back end has lost the job; clear this task to submit it again",

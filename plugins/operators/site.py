@@ -172,11 +172,16 @@ class Site:
 
     def jobs(self, group: str) -> tuple[JobSpec, ...]:
         """Read the jobs of a batch from its journal as it is now; none when it never got one."""
+        batch = self.journal(group)
+        return batch.jobs if batch else ()
+
+    def journal(self, group: str) -> Batch | None:
+        """Read the journal of a batch as it is now; None when it never got one."""
         lfn = f"{work_lfn(group)}/batch.json"
         pfn = self.pfns([lfn])[lfn]
         if not self.storage.exists([pfn]):
-            return ()
-        return Batch.from_journal(json.loads(self.storage.read(pfn))).jobs
+            return None
+        return Batch.from_journal(json.loads(self.storage.read(pfn)))
 
     def batch(self, submission: Mapping[str, Any]) -> Batch:
         """Read the journal of a submission."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.containers import IMAGE_FILE
-from esap_batch.jobs import Batch, InputFile, JobSpec, group_name, same_inputs
+from esap_batch.jobs import Batch, InputFile, JobSpec, digests, group_name
 from esap_batch.products import base_of, next_generation, own_claims, work_lfn
 from esap_batch.runtimes import CONTAINED, runtime_for
 from operators.login import NeedsLogin, goes_on_after_login
@@ -129,10 +129,11 @@ class SubmitJobs(NeedsLogin):
             steering = {**steering, "selected": site.recall(self.selection)}
         if not self.product:
             return self.build(steering, work_lfn(group), inputs)
-        standing = [job for job in site.jobs(group) if job.outputs]
-        if standing:
-            jobs = self.build(steering, posixpath.dirname(standing[0].outputs[0].lfn), inputs)
-            if same_inputs(_taken(jobs), _taken(standing)):
+        standing = site.journal(group)
+        made = [o.lfn for job in standing.jobs for o in job.outputs] if standing else []
+        if standing and made:
+            jobs = self.build(steering, posixpath.dirname(made[0]), inputs)
+            if digests(jobs, steering["software"]) == digests(standing.jobs, standing.software):
                 return jobs
         return self.build(steering, self._directory(site, run), inputs)
 
@@ -171,10 +172,6 @@ class SubmitJobs(NeedsLogin):
             return [self._image(site)]
         several = self.inputs if isinstance(self.inputs, list) else [self.inputs]
         return [file for given in several if given for file in _files_of(site, given)]
-
-
-def _taken(jobs: Iterable[JobSpec]) -> Iterator[InputFile]:
-    return (file for job in jobs for file in job.inputs)
 
 
 def _files_of(site: Site, given: Mapping[str, Any]) -> list[InputFile]:

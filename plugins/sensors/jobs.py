@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from esap_batch.jobs import Attempt, Batch, JobState
+from esap_batch.jobs import Attempt, Batch, JobState, digests
 from esap_batch.manifest import build_manifest, missing_jobs
 from esap_batch.metrics import JOBS_ENDED
 from esap_batch.provenance import BatchActivity
@@ -191,20 +191,21 @@ class AwaitJobs(NeedsLogin):
         latest: Mapping[int, Attempt],
         reports: Mapping[str, Mapping[str, Any]],
     ) -> dict[int, Diagnosis]:
-        """Say of every job that is not well why: failed, invalid, or its outputs are gone."""
+        """Say of every job that is not well why: failed, changed, invalid, or its outputs are gone."""
         found = {
             i: diagnose(a, reports.get(a.job_id))
             for i, a in latest.items()
             if a.state is not JobState.DONE or a.job_id not in reports
         }
         pfns = {job.index: [o.pfn for o in job.outputs] for job in batch.jobs}
-        inputs = {job.index: {(i.lfn, i.adler32.lower()) for i in job.inputs} for job in batch.jobs}
+        wanted = digests(batch.jobs, batch.software)
         there = site.storage.exists(p for one in pfns.values() for p in one)
         for index, attempt in latest.items():
             if index in found:
                 continue
-            if inputs[index] != _inputs(reports[attempt.job_id]):
-                found[index] = _fault(attempt, "INPUT_CHANGED", "its inputs have been made anew")
+            if reports[attempt.job_id].get("digest") != wanted[index]:
+                message = "its inputs, software or settings were others"
+                found[index] = _fault(attempt, "JOB_CHANGED", message)
             elif gone := [p for p in pfns[index] if p not in there]:
                 found[index] = _fault(attempt, "OUTPUT_LOST", f"{gone[0]} is not there")
             elif self.require_valid and (bad := _refused(reports[attempt.job_id])):
@@ -261,10 +262,6 @@ class AwaitJobs(NeedsLogin):
 
 def _fault(attempt: Attempt, reason: str, message: str) -> Diagnosis:
     return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, reason, message)
-
-
-def _inputs(report: Mapping[str, Any]) -> set[tuple[str, str]]:
-    return {(str(one["lfn"]), str(one["adler32"]).lower()) for one in report["inputs"]}
 
 
 def _with_limits(batch: Batch, decision: Decision) -> Batch:

@@ -63,6 +63,7 @@ class Job:
         self.job = select_job(self.batch, self.options.index)
         self.report["runtime"] = self.batch["runtime"]
         self.report["software"] = self.batch["software"]
+        self.report["digest"] = self.job.get("digest", "")
         limits = self.job["limits"]
         self.report["limits"] = {name: limits[name] for name, _, _ in LIMIT_RULES if limits.get(name)}
         self.watched = Watched(limits)

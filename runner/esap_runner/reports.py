@@ -42,6 +42,7 @@ def empty_report(index: Optional[int], attempt: Optional[int]) -> Json:
         "group": "",
         "index": index,
         "attempt": attempt,
+        "digest": "",
         "exit_code": EXIT_CODES["INTERNAL"],
         "reason": "INTERNAL",
         "message": "",

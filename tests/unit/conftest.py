@@ -15,7 +15,7 @@ import pytest
 
 from esap_batch.facilities import Facility
 from esap_batch.health import Health
-from esap_batch.jobs import Attempt, Batch, JobCounts, JobSpec, JobState, Load, OutputSpec
+from esap_batch.jobs import Attempt, Batch, JobCounts, JobSpec, JobState, Load, OutputSpec, digests
 from esap_batch.products import Claim, ProductFile, generation_of
 from hooks import facility_health
 from hooks.backends import facility_named
@@ -325,7 +325,9 @@ class World:
         self.backend.replace(GROUP, old, state)
         if report is not None:
             times = {"started": f"2026-11-21T06:00:0{index}Z", "finished": f"2026-11-21T06:01:0{index}Z"}
-            known = {"index": index, "attempt": attempt, "inputs": [], "limits": {}}
+            batch = self.site().journal(GROUP)
+            digest = digests(batch.jobs, batch.software).get(index, "") if batch else ""
+            known = {"index": index, "attempt": attempt, "digest": digest, "inputs": [], "limits": {}}
             self.backend.written[old.job_id] = {**known, **times, **report}
 
 

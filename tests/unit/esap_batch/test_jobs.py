@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,10 +16,10 @@ from esap_batch.jobs import (
     Limits,
     Load,
     OutputSpec,
+    digests,
     group_name,
     job_name,
     parse_job_name,
-    same_inputs,
 )
 
 JOB = JobSpec(
@@ -81,11 +82,36 @@ def test_the_runner_is_not_told_where_it_runs() -> None:
     assert set(BATCH.document()) == {"schema", "group", "runtime", "software", "jobs", "transfer"}
 
 
-def test_inputs_are_the_same_wherever_they_lie() -> None:
-    one = InputFile("a", "/ctao/esap/a", 1, "0000000a", "file:///here")
-    assert same_inputs([one], [InputFile("b", "/ctao/esap/a", 1, "0000000A", "file:///there")])
-    assert not same_inputs([one], [InputFile("a", "/ctao/esap/a", 1, "0000000b", "file:///here")])
-    assert not same_inputs([one], [])
+def test_each_job_that_the_runner_gets_has_its_digest() -> None:
+    assert BATCH.document()["jobs"][0]["digest"] == digests([JOB], BATCH.software)[3]
+
+
+def test_a_job_is_the_same_wherever_its_files_lie_and_whatever_its_limits() -> None:
+    (one,), (out,) = JOB.inputs, JOB.outputs
+    elsewhere = replace(one, adler32="0000ABCD", pfn="file:///there")
+    moved = replace(JOB, inputs=(elsewhere,), outputs=(replace(out, lfn="/c", pfn=""),), limits=Limits(61))
+    read = Batch.from_journal(json.loads(json.dumps(BATCH.journal())))
+    known = digests([JOB], BATCH.software)
+    assert known == digests([moved], BATCH.software) == digests(read.jobs, read.software)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(JOB, command=("esap-noop", "run", "twice")),
+        replace(JOB, files={"config.json": {"message": "ho"}}),
+        replace(JOB, inputs=(replace(JOB.inputs[0], adler32="0000abce"),)),
+        replace(JOB, outputs=(replace(JOB.outputs[0], name="c"),)),
+        replace(JOB, environment={"A": "b"}),
+    ],
+)
+def test_what_decides_a_jobs_outputs_makes_it_another(other: JobSpec) -> None:
+    assert digests([other], BATCH.software) != digests([JOB], BATCH.software)
+
+
+def test_other_software_makes_a_job_another() -> None:
+    newer = [{"name": "esap-noop", "version": "0.2.0"}]
+    assert digests([JOB], newer) != digests([JOB], BATCH.software)
 
 
 def test_the_load_of_a_place_counts_what_is_there_and_what_has_failed() -> None:

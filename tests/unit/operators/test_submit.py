@@ -192,6 +192,18 @@ def test_inputs_that_no_job_takes_make_no_other_result(world: World) -> None:
     assert with_inputs(world, "00000002", "00000002", **partial) == NEXT
 
 
+def test_with_other_software_the_files_of_an_earlier_product_are_not_touched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(world)
+    newer = [{"name": "esap-noop", "version": "0.2.0"}]
+    monkeypatch.setattr("tests.unit.conftest.SOFTWARE", newer)
+    run(world, product={**PRODUCT, "dataset": NEXT})
+    batch = world.backend.batches[-1]
+    assert batch.software == tuple(newer)
+    assert batch.jobs[0].outputs[0].lfn == f"{NEXT}/o0.json"
+
+
 def test_for_a_complete_product_nothing_is_submitted(world: World) -> None:
     world.lake.put_claim(Claim(DATASET, RUN, is_published=True))
     with pytest.raises(AirflowFailException, match="is published and complete"):

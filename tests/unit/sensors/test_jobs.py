@@ -320,14 +320,25 @@ def test_a_user_who_clears_gets_another_go_also_where_trying_again_did_not_help(
         task(submission).resume(world.context(), ENDED, wait.kwargs["limit"])
 
 
-def test_a_job_whose_inputs_were_made_anew_is_repeated(world: World) -> None:
+def test_a_job_that_was_another_when_it_ran_is_repeated(world: World) -> None:
     submission = world.submission(2)
     world.done(0)
     world.done(1)
-    stale = {"name": "a", "lfn": "/ctao/esap/a", "size": 1, "adler32": "00000001"}
-    world.backend.written["1-1"]["inputs"] = [stale]
+    world.backend.written["1-1"]["digest"] = "of other inputs, software or settings"
     deferred(task(submission), world)
     assert submitted(world) == ["submit 1:2"]
+
+
+def test_after_a_change_of_the_software_every_finished_job_is_repeated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.submission(2)
+    world.done(0)
+    world.done(1)
+    monkeypatch.setattr("tests.unit.conftest.SOFTWARE", [{"name": "esap-noop", "version": "0.2.0"}])
+    submission = world.submission(2)
+    deferred(task(submission), world)
+    assert submitted(world) == ["submit 0:2,1:2"]
 
 
 def test_a_back_end_that_stays_silent_is_worth_another_try(world: World) -> None:

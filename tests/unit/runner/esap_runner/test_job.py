@@ -10,9 +10,10 @@ from tests.unit.runner.conftest import GROUP, Node, adler32, sh
 
 def test_ok_uploads_and_reports(node: Node) -> None:
     given = node.give("events.bin", b"abc" * 1000)
-    outcome = node.run(node.noop("ok", inputs=[given]))
+    outcome = node.run(node.noop("ok", inputs=[given], digest="0a1b"))
     assert (outcome.code, outcome.report["reason"]) == (0, "OK")
     report = outcome.report
+    assert report["digest"] == "0a1b"
     content = node.stored("hello.json").read_bytes()
     assert report["outputs"] == [
         {
