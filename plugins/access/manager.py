@@ -16,10 +16,11 @@ from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.api_fastapi.common.types import MenuItem
 from airflow.configuration import conf
 from airflow.models.revoked_token import RevokedToken
+from fastapi import HTTPException
 
 from access.callers import caller
 from access.issuers import Issuer, issuer_of
-from access.people import remember
+from access.people import forget_groups, remember
 from access.refusals import forbidden, invalid_token
 from access.rights import dag_role
 from access.settings import identities
@@ -226,13 +227,23 @@ def _may_operate(user: EsapUser, method: ResourceMethod) -> bool:
 
 
 def user_of_claims(issuer: Issuer, claims: dict[str, Any]) -> EsapUser:
-    """Make the user of an issuer's verified claims; HTTPException 401 or 403."""
+    """Make the user of an issuer's verified claims; HTTPException 401 or 403.
+
+    Who is in no group any more is forgotten to have been in one. A token without any claim of groups, for
+    lack of a scope, does not tell that.
+    """
     try:
         name = issuer.settings.user_of(claims)
     except ClaimsRefused as refusal:
         raise invalid_token(str(refusal)) from None
-    identity = _identity(name, issuer.settings.groups_of(claims))
-    return EsapUser(name, identity, str(claims["iss"]), str(claims["sub"]), int(claims["exp"]))
+    url, subject = str(claims["iss"]), str(claims["sub"])
+    try:
+        identity = _identity(name, issuer.settings.groups_of(claims))
+    except HTTPException:
+        if issuer.settings.has_groups(claims):
+            forget_groups(name, url, subject)
+        raise
+    return EsapUser(name, identity, url, subject, int(claims["exp"]))
 
 
 def _identity(name: str, groups: list[str]) -> Any:

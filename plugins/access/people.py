@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from access.callers import serving
@@ -45,6 +45,14 @@ def remember(user: EsapUser) -> None:
         except IntegrityError:  # another process was faster to write the first row
             _write(user)
     _remembered[user.name] = (state, time.monotonic())
+
+
+def forget_groups(name: str, issuer: str, subject: str) -> None:
+    """Keep that an account is in no group any more: its runs that go on ask for the groups."""
+    row = (User.name == name, User.issuer == issuer, User.subject == subject)
+    with serving(None), transaction() as session:
+        session.execute(update(User).where(*row).values(groups=[]))
+    _remembered.pop(name, None)
 
 
 def _write(user: EsapUser) -> None:

@@ -119,14 +119,21 @@ class Identities:
         entry = self.users[user]
         return self.identity_from_groups(user, entry["groups"])
 
-    def identity_from_groups(self, user: str, groups: list[str], dirac_user: str | None = None) -> Identity:
+    def identity_from_groups(self, user: str, groups: list[str]) -> Identity:
         """Make the identity of a user whose groups come with a token; unknown groups are ignored."""
         own = [self.groups[name] for name in groups if name in self.groups]
         if not own:
             raise IdentityRefused(
                 f"user {user} is in {_listed(groups)}: allowed is one of {_listed(self.groups)}"
             )
-        dirac = next((g for g in own if g.dirac_vo), own[0])
+        return self._identity(user, own)
+
+    def former(self, user: str) -> Identity:
+        """Give a user who may be in no group any more: all that ending what they have begun needs."""
+        return self._identity(user, [])
+
+    def _identity(self, user: str, own: list[Group]) -> Identity:
+        dirac = next((g for g in own if g.dirac_vo), Group(""))
         return Identity(
             user=user,
             groups=tuple(g.name for g in own),
@@ -134,7 +141,7 @@ class Identities:
             workflows=frozenset(w for g in own if g.role >= Role.USER for w in g.workflows),
             dirac_vo=dirac.dirac_vo,
             dirac_group=dirac.dirac_group,
-            dirac_user=dirac_user or str(self.users.get(user, {}).get("dirac_user", user)),
+            dirac_user=str(self.users.get(user, {}).get("dirac_user", user)),
             rucio_account=next((g.rucio_account for g in own if g.rucio_account), ""),
             known_groups=tuple(self.groups.values()),
         )

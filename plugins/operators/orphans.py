@@ -13,7 +13,6 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from esap_batch.budget import LEDGERS
 from esap_batch.carousel import tally
 from esap_batch.facilities import load_facilities
-from esap_batch.identity import IdentityRefused
 from esap_batch.jobs import group_name
 from esap_batch.products import scope_of
 from hooks.errors import BackendRefused
@@ -61,7 +60,7 @@ class EndOrphans(BaseOperator):
             try:
                 site = Site.of(signed, signed["owner"], closing=True)
                 ended[group] = 0 if dry_run else end_batch(site, group, signed["run"])
-            except (BackendRefused, IdentityRefused) as error:
+            except BackendRefused as error:
                 self.log.error("batch %s is left: its jobs go on until their own limits: %s", group, error)
             except AirflowException as error:
                 silent.append(f"batch {group}: {error}")

@@ -14,7 +14,7 @@ from structlog.contextvars import bind_contextvars
 from esap_batch.campaigns import campaign_of
 from esap_batch.facilities import AUTO, Facility
 from esap_batch.housekeeping import RUN_FILE
-from esap_batch.identity import Identity, load_identities
+from esap_batch.identity import Identity, IdentityRefused, load_identities
 from esap_batch.jobs import Batch, InputFile, JobBackend, JobSpec, OutputSpec
 from esap_batch.manifest import Manifest
 from esap_batch.products import work_lfn
@@ -45,13 +45,21 @@ def run_key(context: Context) -> str:
     return f"{run.dag_id}/{run.run_id}"
 
 
-def identity_of(user: str | None) -> Identity:
-    """Say who a user is: with the groups of their last token, or else those of config/identity.yaml."""
+def identity_of(user: str | None, *, closing: bool = False) -> Identity:
+    """Say who a user is: with the groups of their last token, or else those of config/identity.yaml.
+
+    :param closing: to end what was begun, also by somebody who is in no group any more.
+    """
     identities, broker = load_identities(config_dir() / "identity.yaml"), Broker.standing()
     groups = broker.groups(user) if broker and user else None
-    if user is None or groups is None:
-        return identities.identity_of(user)
-    return identities.identity_from_groups(user, groups)
+    try:
+        if user is None or groups is None:
+            return identities.identity_of(user)
+        return identities.identity_from_groups(user, groups)
+    except IdentityRefused:
+        if not (closing and user):
+            raise
+        return identities.former(user)
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Site:
         """
         facility = facility_named(where["facility"]).storing_at(where.get("storage_rse", AUTO))
         bind_contextvars(facility=facility.name, user=user or "")  # in all that the task logs
-        return cls(facility, identity_of(user), closing)
+        return cls(facility, identity_of(user, closing=closing), closing)
 
     @property
     def where(self) -> dict[str, str]:

@@ -28,6 +28,7 @@ Users = Callable[[str], EsapUser]
 @pytest.fixture
 def manager(known: Any, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> EsapAuthManager:
     monkeypatch.setattr(module, "remember", lambda _: None)
+    monkeypatch.setattr(module, "forget_groups", lambda *_: None)
     revoked: set[str] = set()
     monkeypatch.setattr(RevokedToken, "is_revoked", revoked.__contains__)
     monkeypatch.setattr(RevokedToken, "revoke", lambda jti, _: revoked.add(jti))
@@ -80,6 +81,16 @@ def test_the_service_is_known_by_a_token_of_its_own_and_by_no_issuers(
 def test_a_user_of_no_known_group_is_forbidden(manager: EsapAuthManager, signer: Signer) -> None:
     refused = refusal(manager, signer.token(**{"wlcg.groups": ["/un/heard"]}))
     assert (refused.status_code, "user alice is in un/heard" in refused.detail) == (403, True)
+
+
+@pytest.mark.parametrize(("told", "forgotten"), [([], True), (["/un/heard"], True), (None, False)])
+def test_the_groups_of_who_has_left_them_all_are_forgotten(
+    manager: EsapAuthManager, signer: Signer, monkeypatch: pytest.MonkeyPatch, told: Any, forgotten: bool
+) -> None:
+    left: list[tuple[str, ...]] = []
+    monkeypatch.setattr(module, "forget_groups", lambda *who: left.append(who))
+    assert refusal(manager, signer.token(**{"wlcg.groups": told})).status_code == 403
+    assert left == ([("alice", "https://iam.test", "sub-alice")] if forgotten else [])
 
 
 def test_what_was_revoked_is_refused(manager: EsapAuthManager, signer: Signer, user: Users) -> None:

@@ -64,6 +64,18 @@ def test_a_name_is_not_given_to_another_account(engine: Any, user: Users) -> Non
     remember(alice)
 
 
+def test_who_is_in_no_group_any_more_has_none(engine: Any, user: Users) -> None:
+    bob = user("bob")
+    remember(bob)
+    people.forget_groups("bob", bob.issuer, "sub-mallory")
+    assert rows(engine)["bob"].groups == ["ctao/users", "ctao/pair"]
+    people.forget_groups("bob", bob.issuer, bob.subject)
+    with Session(engine) as session:
+        assert groups_by_user(session)["bob"] == frozenset()
+    remember(bob)
+    assert rows(engine)["bob"].groups == ["ctao/users", "ctao/pair"], "they are a member again"
+
+
 def test_groups_come_from_the_last_token_or_else_from_the_file(engine: Any, user: Users) -> None:
     remember(replace(user("alice"), identity=user("dave").identity))
     with Session(engine) as session:

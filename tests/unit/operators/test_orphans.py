@@ -152,11 +152,11 @@ def test_jobs_that_nobody_may_reach_are_left(orphan: World, monkeypatch: pytest.
     assert run(orphan) == {ANOTHER: 0}
 
 
-def test_a_user_who_is_gone_keeps_no_other_waiting(orphan: World) -> None:
+def test_the_jobs_of_a_user_who_is_in_no_group_any_more_are_ended_too(orphan: World) -> None:
     path = orphan.path(f"/ctao/esap/work/{ORPHAN}/run.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"owner": "nobody"}))
-    assert run(orphan) == {}
-    assert alive(orphan) == 2
+    assert run(orphan) == {ORPHAN: 2}
+    assert alive(orphan) == 0
 
 
 def test_a_campaign_loses_jobs_recalls_and_what_it_has_reserved(tasks: Tasks) -> None:  # noqa: F811

@@ -38,6 +38,12 @@ def test_an_unknown_user_has_no_site(world: World) -> None:
         Site.of({"facility": "lapalma"}, "mallory")
 
 
+def test_what_somebody_has_begun_who_is_in_no_group_any_more_can_be_ended(world: World) -> None:
+    site = Site.of({"facility": "lapalma"}, "mallory", closing=True)
+    assert (site.backend_ref["user"], site.backend_ref["owner"]) == ("mallory", "mallory")
+    assert not site.identity.workflows
+
+
 def test_configuration_is_found_by_name(world: World) -> None:
     assert facility_named("cscs").storage_rse == "CSCS-DISK"
     assert identity_of("dave").experiments == {"km3net"}
