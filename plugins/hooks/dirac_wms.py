@@ -270,7 +270,7 @@ class DiracWms:
         missing = [(i, n) for i, n in sorted(attempts.items()) if (i, n) not in known]
         if missing:
             self._post(batch, missing)
-        there = self.attempts(batch.group)
+        there = self._submissions(batch.group)
         double = duplicates(there)
         self._kill([a for a in double if not a.state.is_terminal], "second submission of one job")
         there = [a for a in there if a not in double]
@@ -324,7 +324,15 @@ class DiracWms:
         return rows
 
     def attempts(self, group: str) -> list[Attempt]:
-        """List every submission of a batch in one call (one more per 10,000 jobs)."""
+        """List the submissions of a batch in one call (one more per 10,000 jobs).
+
+        Of several under one name it gives the one that `submit` lets stand.
+        """
+        there = self._submissions(group)
+        double = duplicates(there)
+        return [a for a in there if a not in double]
+
+    def _submissions(self, group: str) -> list[Attempt]:
         columns = ["JobID", "JobName", "Status", "MinorStatus", "ApplicationStatus"]
         found = []
         for row in self._search(group, columns):
@@ -371,7 +379,7 @@ class DiracWms:
 
     def cancel(self, group: str) -> int:
         """Kill what is not terminal; give how many that were."""
-        alive = [a for a in self.attempts(group) if not a.state.is_terminal]
+        alive = [a for a in self._submissions(group) if not a.state.is_terminal]
         self._kill(alive, "cancelled by its run")
         return len(alive)
 

@@ -187,3 +187,24 @@ def test_counts_say_which_files_running_jobs_move(tmp_path: Path, monkeypatch: p
     }
     assert counts["g"].stages == {"fetching inputs": Moves(4, 1, 8, 50, 160)}
     assert len(asked) == 1
+
+
+def test_of_a_double_submission_only_the_one_that_stands_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one was killed, but DIRAC lists it still, behind the other."""
+    rows = [{"JobID": 7, "JobName": "g-00000-01", "Status": "Running"},
+            {"JobID": 8, "JobName": "g-00001-01", "Status": "Running"},
+            {"JobID": 10, "JobName": "g-00000-01", "Status": "Killed"}]  # fmt: skip
+    killed: list[str] = []
+    monkeypatch.setattr(DiracWms, "_search", lambda *_: rows)
+    monkeypatch.setattr(DiracWms, "_kill", lambda _self, found, _why: killed.extend(a.job_id for a in found))
+    wms = DiracWms(DiracSettings("http://dirac", tmp_path / "alice.json"), tmp_path)
+    assert [(a.job_id, a.state) for a in wms.attempts("g")] == [
+        ("7", JobState.RUNNING),
+        ("8", JobState.RUNNING),
+    ]
+    rows[2]["Status"] = "Running"
+    assert len(wms.attempts("g")) == 2
+    assert wms.cancel("g") == 3
+    assert killed == ["7", "8", "10"]
