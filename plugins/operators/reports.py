@@ -16,9 +16,9 @@ KEPT_SCHEMA = 1
 Reports = dict[str, dict[str, Any]]
 
 
-def kept_reports(site: Site, group: str) -> Reports:
+def kept_reports(site: Site, group: str, name: str = REPORTS_FILE) -> Reports:
     """Read the reports that `keep_reports` wrote, by job id; none where it never did."""
-    lfn = f"{work_lfn(group)}/{REPORTS_FILE}"
+    lfn = f"{work_lfn(group)}/{name}"
     pfn = site.pfns([lfn])[lfn]
     if not site.storage.exists([pfn]):
         return {}
@@ -44,8 +44,14 @@ def all_reports(site: Site, attempts: Sequence[Attempt], kept: Reports) -> Repor
     return {**known, **site.backend.reports(earlier)} if earlier else known
 
 
-def keep_reports(site: Site, group: str, attempts: Sequence[Attempt], reports: Mapping[str, Any]) -> None:
-    """Write what the reports say of the latest attempt of each job.
+def keep_reports(
+    site: Site,
+    group: str,
+    attempts: Sequence[Attempt],
+    reports: Mapping[str, Any],
+    name: str = REPORTS_FILE,
+) -> None:
+    """Write into the batch's work area what the reports say of the latest attempt of each job.
 
     A report that contradicts the back end (content, but the job was killed) is not kept.
     """
@@ -54,4 +60,4 @@ def keep_reports(site: Site, group: str, attempts: Sequence[Attempt], reports: M
     states = {a.job_id: a.state for a in latest}
     agreed = {j: r for j, r in told.items() if (r["reason"] == "OK") == (states[j] is JobState.DONE)}
     if agreed:
-        site.keep(group, REPORTS_FILE, {"schema": KEPT_SCHEMA, "reports": agreed})
+        site.keep(group, name, {"schema": KEPT_SCHEMA, "reports": agreed})

@@ -11,6 +11,7 @@ from esap_batch.budget import in_words
 from esap_batch.carousel import tally
 from esap_batch.products import work_lfn
 from hooks.broker import LoginNeeded
+from operators.campaign import jobs
 from operators.campaign.reserve import budgets, settle
 from operators.campaign.work import Work
 from operators.results import result_of, task_states
@@ -93,8 +94,9 @@ class CleanUpCampaign(BaseOperator):
         except LoginNeeded as needed:
             self.log.error("block %d is left: its jobs go on until their own limits: %s", number, needed)
             return False
+        jobs.keep(work, number)
         work.site.backend.clean_up(work.group(number))
-        self.log.info("block %d: %d jobs killed, sandboxes let go", number, killed)
+        self.log.info("block %d: %d jobs killed, reports kept, sandboxes let go", number, killed)
         return True
 
     def _delete(self, work: Work, lfns: list[str]) -> None:

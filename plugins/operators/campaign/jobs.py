@@ -9,8 +9,9 @@ from typing import Any
 
 from esap_batch.carousel import Block, Item, Outcome, Phase
 from esap_batch.jobs import Attempt, Batch, JobState, Limits
-from esap_batch.retries import FINAL_REASONS, Diagnosis, diagnose, raised
+from esap_batch.retries import FINAL_REASONS, Diagnosis, diagnose, known_attempts, raised
 from operators.campaign.work import Work
+from operators.reports import all_reports, keep_reports, kept_reports
 
 LOG = logging.getLogger(__name__)
 RAISE_BY = 2.0
@@ -54,24 +55,64 @@ def collect(work: Work, block: Block, recalls: Collection[str]) -> tuple[Block, 
     running = block.having(Phase.RUNNING)
     if not running:
         return block, []
-    known = {a.key: a for a in work.site.backend.attempts(work.group(block.number))}
-    lost = JobState.LOST
-    latest = {
-        i.index: known.get((i.index, i.attempt), Attempt("none", i.index, i.attempt, lost)) for i in running
-    }
-    over = [i for i in running if latest[i.index].state.is_terminal]
-    reports = work.site.backend.reports([latest[i.index] for i in over])
+    latest, reports = _ended(work, block.number, running)
     finished, changed = [], []
-    for item in over:
+    for item in (i for i in running if i.index in latest):
         attempt = latest[item.index]
         report = reports.get(attempt.job_id)
-        if attempt.state is JobState.DONE and report:
-            finished.append(Finished(item, report))
-        else:
+        if attempt.state is not JobState.DONE or not report:
             tried = _failed(work, item, diagnose(attempt, report), report)
-            gone = tried.phase is Phase.READY and item.rule not in recalls
-            changed.append(tried.recalled_again() if gone else tried)
+        elif not _is_own(work, block.number, item, report):
+            other = "it was another observation's, of an earlier plan."
+            found = Diagnosis(item.index, item.attempt, attempt.job_id, "JOB_CHANGED", other)
+            tried = _failed(work, item, found, report)
+        else:
+            finished.append(Finished(item, report))
+            continue
+        gone = tried.phase is Phase.READY and item.rule not in recalls
+        changed.append(tried.recalled_again() if gone else tried)
     return block.replaced(changed), finished
+
+
+def _ended(
+    work: Work, number: int, running: Sequence[Item]
+) -> tuple[dict[int, Attempt], Mapping[str, Mapping[str, Any]]]:
+    """Give the attempts of these observations that are over, by index, and their reports.
+
+    Those that `CleanUpCampaign` has kept are as good as the back end's, which may have forgotten its own.
+    """
+    attempts = work.site.backend.attempts(work.group(number))
+    latest = _over(attempts, running)
+    reports = work.site.backend.reports(list(latest.values()))
+    if all(a.job_id in reports for a in latest.values()):
+        return latest, reports
+    kept = kept_reports(work.site, work.tag, reports_file(number))
+    return _over(known_attempts(attempts, kept), running), {**kept, **reports}
+
+
+def _over(attempts: Sequence[Attempt], running: Sequence[Item]) -> dict[int, Attempt]:
+    known, lost = {a.key: a for a in attempts}, JobState.LOST
+    latest = (known.get((i.index, i.attempt), Attempt("none", i.index, i.attempt, lost)) for i in running)
+    return {a.index: a for a in latest if a.state.is_terminal}
+
+
+def _is_own(work: Work, number: int, item: Item, report: Mapping[str, Any]) -> bool:
+    """Whether a job has made this observation's product, and not one of an earlier plan."""
+    job = work.use_case.job(work.steering, work.group(number), item)
+    return {str(o["lfn"]) for o in report["outputs"]} == {o.lfn for o in job.outputs}
+
+
+def keep(work: Work, number: int) -> None:
+    """Keep the reports of a block's jobs: they go with the sandboxes, what the jobs have made stays."""
+    name, group = reports_file(number), work.group(number)
+    kept = kept_reports(work.site, work.tag, name)
+    attempts = known_attempts(work.site.backend.attempts(group), kept)
+    keep_reports(work.site, work.tag, attempts, all_reports(work.site, attempts, kept), name)
+
+
+def reports_file(number: int) -> str:
+    """Name the reports of a block's jobs, among the documents of its run."""
+    return f"reports-{number:05d}.json"
 
 
 def _failed(work: Work, item: Item, found: Diagnosis, report: Mapping[str, Any] | None) -> Item:

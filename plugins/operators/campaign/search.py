@@ -13,7 +13,7 @@ from esap_batch.budget import in_words
 from esap_batch.campaigns import Standing, Verdict, standing_of
 from esap_batch.carousel import blocks_of
 from esap_batch.observations import Observation, volume_by_place
-from esap_batch.products import RunState
+from esap_batch.products import RunState, base_of
 from operators.campaign.work import CAMPAIGN, Work
 from operators.runs import run_state
 
@@ -36,6 +36,7 @@ class SearchLake(BaseOperator):
     """Searches the lake by metadata, leaves out what is done or hopeless, and writes the plan of the run.
 
     A dry run ends here, with the list of files in the log and on storage; a run with nothing to do as well.
+    Once the run has begun its plan stands: jobs are named by the places of observations in it.
 
     :param steering: what `ValidateRequest` gives. :param facility: what `SelectFacility` gives.
     :param use_case: module with the functions of `ObservationUseCase`.
@@ -54,6 +55,10 @@ class SearchLake(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         work = Work.of(context, self.steering, self.facility, self.use_case)
+        if (standing := work.plan()) is not None:
+            self._require_same_recipe(work)
+            self.log.info("the run has begun with its plan of %d observations: it stands", standing["todo"])
+            return standing
         observations = self._search(work)
         found = self._standings(context, work, observations)
         places = work.lake.places([f.lfn for o in observations for f in o.files])
@@ -64,6 +69,17 @@ class SearchLake(BaseOperator):
             following = context["task"].get_direct_relatives(upstream=False)
             raise DownstreamTasksSkipped(tasks=[t.task_id for t in following if not t.is_teardown])
         return result
+
+    def _require_same_recipe(self, work: Work) -> None:
+        """Refuse to go on with a plan whose products would not be what their names say."""
+        first = work.blocks([0])[0].items[0]
+        planned = base_of(first.product)
+        now = work.use_case.product_base(self.steering, first.observation)
+        if planned != now:
+            raise AirflowFailException(
+                f"the run has begun to make {planned}; with the software and settings of now that would be "
+                f"{now}: allowed is to clear process_observations, which goes on as planned, or a new run"
+            )
 
     def _search(self, work: Work) -> list[Observation]:
         selection = work.use_case.selection(self.steering["request"])
@@ -134,7 +150,7 @@ class SearchLake(BaseOperator):
         work.site.sign(work.tag, work.run, CAMPAIGN)
         for block in () if dry else blocks:
             work.save(block)
-        return {
+        plan = {
             "observations": len(found),
             "files": sum(len(o.files) for o in everything),
             "bytes": sum(o.size for o in everything),
@@ -148,6 +164,8 @@ class SearchLake(BaseOperator):
             "dry_run": dry,
             "listing": work.site.keep(work.tag, "listing.json", {"observations": listing}),
         }
+        work.save_plan(plan)
+        return plan
 
     def _show(
         self, found: Sequence[Found], places: Mapping[str, Sequence[str]], result: Mapping[str, Any]

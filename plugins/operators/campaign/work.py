@@ -135,13 +135,24 @@ class Work:
 
     def state(self) -> State:
         """Read how far the run is."""
-        lfn = f"{work_lfn(self.tag)}/state.json"
-        if not self.site.storage.exists(self.site.pfns([lfn]).values()):
+        if not self._has_begun:
             return State(started=datetime.now(UTC).isoformat(timespec="seconds"))
         return State.of(self._read("state.json"))
 
     def save_state(self, state: State) -> None:
         self.site.keep(self.tag, "state.json", asdict(state))
+
+    def plan(self) -> dict[str, Any] | None:
+        """Read the plan of a run that has begun with it; None before."""
+        return self._read("plan.json") if self._has_begun else None
+
+    def save_plan(self, plan: Mapping[str, Any]) -> None:
+        self.site.keep(self.tag, "plan.json", plan)
+
+    @property
+    def _has_begun(self) -> bool:
+        lfn = f"{work_lfn(self.tag)}/state.json"
+        return bool(self.site.storage.exists(self.site.pfns([lfn]).values()))
 
     def _read(self, name: str) -> dict[str, Any]:
         import json

@@ -7,6 +7,8 @@ import pytest
 from airflow.sdk import TaskInstanceState
 from airflow.sdk.exceptions import AirflowFailException
 
+from esap_batch.carousel import Outcome
+from esap_batch.jobs import JobState
 from esap_batch.use_cases import cta_reprocessing
 from operators.campaign.finish import CleanUpCampaign, ReportCampaign
 from operators.campaign.reserve import ledger
@@ -113,6 +115,23 @@ def test_a_run_that_is_cleaned_up_can_be_taken_up_again(tasks: Tasks) -> None:
     world.lake.rules.clear()
     assert world.finish().is_over
     assert sum(world.tally().observations.values()) == 4
+
+
+def test_what_jobs_had_done_when_the_run_was_ended_is_not_done_again(tasks: Tasks) -> None:
+    world = under_way(tasks)
+    world.run_some(1)
+    (done,) = (
+        a
+        for _, a in ((g, a) for g, known in world.backend.known.items() for a in known)
+        if a.state is JobState.DONE
+    )
+    for _ in range(2):
+        clean_up(tasks, reserved={"bytes": 400})
+        world.backend.written.pop(done.job_id, None)  # it went with the sandbox
+    world.reap()
+    world.finish()
+    items = world.items()
+    assert [(items[n].outcome, items[n].attempt) for n in (1, 2)] == [(Outcome.DONE, 1), (Outcome.DONE, 2)]
 
 
 def test_transient_products_of_jobs_that_were_killed_are_deleted(tasks: Tasks) -> None:

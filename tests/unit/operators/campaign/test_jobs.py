@@ -96,3 +96,16 @@ def test_a_retry_whose_files_are_gone_recalls_them_first(world: World) -> None:
     world.run_some()
     assert [i.observation.obs_id for i in world.turn().having(Phase.RECALLING)] == [1]
     assert world.finish().total.observations == {"done": 2}
+
+
+def test_what_an_earlier_plan_made_in_its_place_is_neither_published_nor_put_aside(world: World) -> None:
+    world.run_some()
+    (attempt, *_) = world.backend.known[world.worker().group(0)]
+    report = world.backend.written[attempt.job_id]
+    others = [{**o, "lfn": o["lfn"].replace("000001", "000077")} for o in report["outputs"]]
+    world.backend.written[attempt.job_id] = {**report, "outputs": others}
+    world.turn()
+    first = world.items()[1]
+    assert (first.outcome, first.attempt) == (Outcome.PENDING, 2)
+    assert world.finish().total.observations == {"done": 2}
+    assert not [p for p in world.storage.files if "/quarantine/" in p]

@@ -11,7 +11,7 @@ from esap_batch.products import Claim
 from esap_batch.use_cases import cta_reprocessing
 from operators.campaign.search import SearchLake
 from tests.unit.operators.campaign.conftest import Tasks
-from tests.unit.operators.campaign.world import RUN, World, observations, pfn_of
+from tests.unit.operators.campaign.world import RUN, World, observation, observations, pfn_of
 
 Search = Callable[..., dict[str, Any]]
 
@@ -27,15 +27,18 @@ def search(tasks: Tasks) -> Search:
             for n, file in enumerate(one.files, start=1):
                 world.lake.meta[file.lfn] = {"tel_id": n}
         prepare(world)
-        task = SearchLake(
-            task_id="search",
-            steering=world.steering,
-            facility={"facility": "lapalma"},
-            use_case=cta_reprocessing,
-        )
-        return task.execute(tasks.context)
+        return task_of(world).execute(tasks.context)
 
     return run
+
+
+def task_of(world: World) -> SearchLake:
+    return SearchLake(
+        task_id="search",
+        steering=world.steering,
+        facility={"facility": "lapalma"},
+        use_case=cta_reprocessing,
+    )
 
 
 def product(world: World, number: int, generation: int = 1) -> str:
@@ -156,3 +159,37 @@ def test_too_many_observations_are_refused(search: Search) -> None:
 
     with pytest.raises(AirflowFailException, match="4 observations are selected: allowed at most 3 a run"):
         search(small)
+
+
+def test_the_plan_of_a_run_that_has_begun_stands(search: Search, tasks: Tasks) -> None:
+    """Jobs are named by the places of observations in the plan: another one would take theirs over."""
+    plan, world = search(), tasks.world
+    world.blocks = plan["blocks"]
+    for _ in range(3):
+        world.turn()
+        world.advance()
+    assert world.lake.published
+    planned, published = list(world.items()), dict(world.lake.published)
+    world.lake.add(observation(0))
+    assert task_of(world).execute(tasks.context) == plan
+    assert list(world.items()) == planned
+    world.finish()
+    assert world.lake.published.items() >= published.items()
+    assert world.tally().observations == {"done": 4}
+    world.require_whole()
+
+
+def test_before_it_has_begun_a_search_plans_anew(search: Search, tasks: Tasks) -> None:
+    search()
+    tasks.world.lake.add(observation(0))
+    assert task_of(tasks.world).execute(tasks.context)["todo"] == 5
+
+
+def test_a_plan_is_not_gone_on_with_by_other_software(search: Search, tasks: Tasks) -> None:
+    search()
+    tasks.world.blocks = 2
+    tasks.world.turn()
+    first, *others = tasks.world.steering["software"]
+    tasks.world.steering = {**tasks.world.steering, "software": [{**first, "version": "9.9"}, *others]}
+    with pytest.raises(AirflowFailException, match="allowed is to clear process_observations"):
+        task_of(tasks.world).execute(tasks.context)
