@@ -7,11 +7,13 @@ count from 1, as in CORSIKA's user guide.
 
 import argparse
 import gzip
+import io
 import json
 import math
 import re
 import struct
 import zlib
+from array import array
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -23,7 +25,9 @@ VALID, INVALID, UNREADABLE = 0, 1, 2
 VERDICTS = {VALID: "valid", INVALID: "invalid", UNREADABLE: "unreadable"}
 BLOCKS = 21
 RECORDS = {BLOCKS * 273 * 4: "plain", BLOCKS * 312 * 4: "thinned"}
-TAGS = (b"RUNH", b"EVTH", b"LONG", b"EVTE", b"RUNE")
+# The words of each sub-block that are looked at.
+KEPT = {"RUNH": (2, 17, 18), "EVTH": (2, 3, 4, 11, 44), "LONG": (), "EVTE": (2, 6), "RUNE": (2, 3)}
+TAGS = tuple(tag.encode("ascii") for tag in KEPT)
 FOLLOWS = {  # which sub-blocks may follow which
     "start": {"RUNH"},
     "RUNH": {"EVTH", "RUNE"},
@@ -33,8 +37,8 @@ FOLLOWS = {  # which sub-blocks may follow which
     "EVTE": {"EVTH", "RUNE"},
     "RUNE": set(),
 }
-SHORTEST = 8  # bytes
 SLACK = 1e-4  # relative: words have 24 bits
+SMALLEST_DEG = 1.0  # angles are not looked at more closely than SLACK of this
 LOG_END = "END OF RUN"
 LOG_EVENTS = re.compile(r"NUMBER OF GENERATED EVENTS\s*=\s*(\d+)")
 
@@ -118,19 +122,27 @@ def numbers(card: Dict[str, List[List[str]]], key: str, count: int) -> Optional[
 # --- particle files ---------------------------------------------------------------------------------
 
 
-def read_blocks(raw: bytes) -> Iterator[Block]:
-    """Take a file apart; ValueError where it is not made of whole records."""
+def open_file(path: Path) -> io.BufferedIOBase:
+    """Open a file that may be compressed."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(str(path)) if packed else path.open("rb")
+
+
+def read_blocks(stream: io.BufferedIOBase) -> Iterator[Block]:
+    """Take a file apart, record by record; ValueError where it is not made of whole records."""
     at = 0
-    while at < len(raw):
-        size = struct.unpack_from("<i", raw, at)[0] if at + 4 <= len(raw) else -1
+    for head in iter(lambda: stream.read(4), b""):
+        size = int.from_bytes(head, "little")
         if size not in RECORDS:
             raise ValueError(f"byte {at}: no record begins here")
-        if at + 8 + size > len(raw):
+        raw = stream.read(size + 4)
+        if len(raw) < size + 4:
             raise ValueError(f"byte {at}: the last record is cut off")
-        if struct.unpack_from("<i", raw, at + 4 + size)[0] != size:
+        if raw[size:] != head:
             raise ValueError(f"byte {at}: begin and end of the record differ")
         step = size // BLOCKS
-        for k in range(at + 4, at + 4 + size, step):
+        for k in range(0, size, step):
             tag = raw[k : k + 4]
             skip = 4 if tag in TAGS else 0
             words = struct.unpack_from(f"<{(step - skip) // 4}f", raw, k + skip)
@@ -138,54 +150,59 @@ def read_blocks(raw: bytes) -> Iterator[Block]:
         at += size + 8
 
 
-def load(path: Path) -> bytes:
-    """Read a file that may be compressed; UnreadableError when it begins with no record."""
-    try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableError(f"cannot be read: {error}") from error
-    if len(raw) < SHORTEST or struct.unpack_from("<i", raw, 0)[0] not in RECORDS:
-        raise UnreadableError(f"its {len(raw)} bytes do not begin with a record of CORSIKA")
-    return raw
-
-
 class Content:
-    """What a particle file holds, as far as it can be read."""
+    """What is kept of a particle file, as far as it can be read; UnreadableError when it cannot at all."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, path: Path) -> None:
         self.broken = ""  # why reading ended early
         self.disorder = ""  # the first sub-block that stands where it may not
         self.infinite = 0
-        self.found: Dict[str, List[Words]] = {tag.decode("ascii"): [] for tag in TAGS}
-        before = "start"
+        self.bytes = 0  # of the file, unpacked
+        self.found: Dict[str, int] = dict.fromkeys(KEPT, 0)
+        self.kept = {(tag, word): array("d") for tag, words in KEPT.items() for word in words}
+        self.before = "start"
         try:
-            for number, (tag, words) in enumerate(read_blocks(raw)):
-                self.infinite += sum(1 for w in words if not math.isfinite(w))
-                if before == "RUNE" and not tag and not any(words):
-                    continue  # the last record is filled up
-                if tag not in FOLLOWS[before]:
-                    names = (tag or "particles", before if before else "particles")
-                    self.disorder = self.disorder or "sub-block {}: {} after {}".format(number, *names)
-                before = tag
-                if tag:
-                    self.found[tag].append(words)
-        except ValueError as error:
-            self.broken = str(error)
-        self.ended = before == "RUNE"
+            with open_file(path) as stream:
+                try:
+                    for number, (tag, words) in enumerate(read_blocks(stream)):
+                        self.take(number, tag, words)
+                except ValueError as error:
+                    self.broken = str(error)
+                while stream.read(1 << 20):  # a broken file may be badly packed as well
+                    pass
+                self.bytes = stream.tell()
+        except (OSError, EOFError, zlib.error) as error:
+            raise UnreadableError(f"cannot be read: {error}") from error
+        if self.before == "start" and not self.disorder:
+            raise UnreadableError(f"its {self.bytes} bytes do not begin with a record of CORSIKA")
+        self.ended = self.before == "RUNE"
 
-    def words(self, tag: str, word: int) -> List[float]:
+    def take(self, number: int, tag: str, words: Words) -> None:
+        """Look at one sub-block."""
+        if not math.isfinite(sum(words)):
+            self.infinite += sum(1 for w in words if not math.isfinite(w))
+        if self.before == "RUNE" and not tag and not any(words):
+            return  # the last record is filled up
+        if tag not in FOLLOWS[self.before]:
+            names = (tag or "particles", self.before if self.before else "particles")
+            self.disorder = self.disorder or "sub-block {}: {} after {}".format(number, *names)
+        self.before = tag
+        if tag:
+            self.found[tag] += 1
+            for word in KEPT[tag]:
+                self.kept[tag, word].append(words[word - 1])
+
+    def words(self, tag: str, word: int) -> "array[float]":
         """Give one word of every sub-block of a kind."""
-        return [block[word - 1] for block in self.found[tag]]
+        return self.kept[tag, word]
 
 
 def validate(path: Path, card_path: Optional[Path], log: Optional[Path]) -> Report:
     """Check a particle file, with its run card and log where they are given."""
     report = Report(path.name, "corsika7")
     try:
-        raw, card = load(path), read_card(card_path) if card_path else {}
+        content, card = Content(path), read_card(card_path) if card_path else {}
         report.add("file.readable", True, "read", "a particle file of CORSIKA", "")
-        content = Content(raw)
         check_structure(report, content)
         if not content.infinite:
             check_content(report, content, card)
@@ -193,10 +210,10 @@ def validate(path: Path, card_path: Optional[Path], log: Optional[Path]) -> Repo
         report.add("file.readable", False, str(error), "a particle file of CORSIKA", str(error))
         return report
     if log:
-        check_log(report, log, len(content.found["EVTH"]))
+        check_log(report, log, content.found["EVTH"])
     energies = content.words("EVTH", 4)
     report.summary = {
-        "bytes": len(raw),
+        "bytes": content.bytes,
         "run": content.words("RUNH", 2)[0] if content.found["RUNH"] and not content.infinite else None,
         "showers": len(energies),
         "energy_gev": [min(energies), max(energies)] if energies and not content.infinite else [],
@@ -228,15 +245,15 @@ def check_content(report: Report, content: Content, card: Dict[str, List[List[st
     allowed = f"{wanted[0]:.0f}" if wanted else "one"
     report.add("corsika.run", runs == set(wanted), text, allowed, f"run numbers are {text or 'missing'}")
 
-    counts = {len(content.found["EVTH"]), len(content.found["EVTE"]), *map(int, content.words("RUNE", 3))}
+    counts = {content.found["EVTH"], content.found["EVTE"], *map(int, content.words("RUNE", 3))}
     counts |= {int(n) for n in numbers(card, "NSHOW", 1) or ()}
     value = "{} begin, {} end, RUNE has {}".format(
-        len(content.found["EVTH"]), len(content.found["EVTE"]), content.words("RUNE", 3)
+        content.found["EVTH"], content.found["EVTE"], list(content.words("RUNE", 3))
     )
-    allowed = "{:.0f} showers".format((numbers(card, "NSHOW", 1) or [len(content.found["EVTH"])])[0])
+    allowed = "{:.0f} showers".format((numbers(card, "NSHOW", 1) or [content.found["EVTH"]])[0])
     report.add("corsika.events", len(counts) == 1, value, allowed, "showers: " + value)
 
-    begun, ended = content.words("EVTH", 2), content.words("EVTE", 2)
+    begun, ended = list(content.words("EVTH", 2)), list(content.words("EVTE", 2))
     first = (numbers(card, "EVTNR", 1) or begun[:1] or [1])[0]
     expected = [first + n for n in range(len(begun))]
     report.add(
@@ -252,17 +269,19 @@ def check_ranges(report: Report, content: Content, card: Dict[str, List[List[str
     if primary:
         odd = sorted(set(content.words("EVTH", 3)) - set(primary))
         report.add("corsika.primary", not odd, odd or primary[0], primary[0], f"primaries are {odd}")
-    header = content.found["RUNH"][0][16:18] if content.found["RUNH"] else (0.0, math.inf)
-    ranges = [("corsika.energy", 4, numbers(card, "ERANGE", 2) or list(header), 1.0)]
+    header = (
+        [content.words("RUNH", word)[0] for word in (17, 18)] if content.found["RUNH"] else [0.0, math.inf]
+    )
+    ranges = [("corsika.energy", 4, numbers(card, "ERANGE", 2) or header, 1.0, 0.0)]
     cone = (numbers(card, "VIEWCONE", 2) or [0.0, 0.0])[1]
     theta = numbers(card, "THETAP", 2)
     if theta:
         widened = [max(0.0, theta[0] - cone), theta[1] + cone]
-        ranges.append(("corsika.zenith", 11, widened, math.radians(1)))
-    for name, word, (low, high), unit in ranges:
+        ranges.append(("corsika.zenith", 11, widened, math.radians(1), SMALLEST_DEG))
+    for name, word, (low, high), unit, smallest in ranges:
         values = content.words("EVTH", word)
-        slack = SLACK * max(abs(low), abs(high), 1e-3)
-        outside = [v / unit for v in values if not low - slack <= v / unit <= high + slack]
+        least, most = low - SLACK * max(low, smallest), high + SLACK * max(high, smallest)
+        outside = [v / unit for v in values if not least <= v / unit <= most]
         shown = f"{min(values) / unit:g}..{max(values) / unit:g}" if values else "none"
         message = f"{len(outside)} showers are outside, e.g. {outside[0]:g}" if outside else ""
         report.add(name, not outside, shown, f"{low:g}..{high:g}", message)

@@ -175,6 +175,19 @@ def test_each_kind_of_damage_is_found(made: Path, block: int, word: int, value: 
     assert check in failed(result.document)
 
 
+@pytest.mark.parametrize(
+    ("word", "value", "check"),
+    [(4, 0.5, "corsika.energy"), (4, 1.00005, ""), (4, 1e7, ""), (4, 1.01e7, "corsika.energy")],
+)
+def test_a_wide_range_of_energies_is_checked_at_both_ends(
+    toy: Path, tmp_path: Path, word: int, value: float, check: str
+) -> None:
+    (tmp_path / "run.inp").write_text(CARD.replace("1000. 50000.", "1. 1.E7"))
+    assert run([toy, "run.inp", "run.log"], tmp_path).code == 0
+    change_word(tmp_path / "DAT000007", 1, word, value)
+    assert failed(everything(tmp_path).document) == ({check} if check else set())
+
+
 def test_a_log_that_ends_early_is_found(made: Path) -> None:
     log = made / "run.log"
     log.write_text(log.read_text().partition(" NUMBER OF GENERATED")[0])
@@ -192,6 +205,55 @@ def test_a_compressed_file_is_read_and_a_broken_one_refused(made: Path) -> None:
     assert everything(made).code == 0
     (made / "DAT000007").write_bytes(whole[:-100])
     assert everything(made).code == 2
+
+
+def blocks(path: Path, pairs: int) -> None:
+    """Write sub-blocks that begin and end showers, in so many pairs, a particle in each shower."""
+    shower = b"".join(
+        struct.pack("<4s272f", b"EVTH", *range(2, 274))
+        + struct.pack("<273f", 5001, 0, 0, 1, 3e4, 0, 1, *[0] * 266)
+        + struct.pack("<4s272f", b"EVTE", *range(2, 274))
+        for _ in range(7)
+    )
+    size = struct.pack("<i", len(shower))
+    with path.open("wb") as file:
+        for _ in range(pairs // 7):
+            file.write(size + shower + size)
+
+
+MEASURED = """
+import sys, tracemalloc
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from {module} import {names}
+{call}
+tracemalloc.start()
+{call}
+print(tracemalloc.get_traced_memory()[1])
+"""
+CALLS = {
+    "validator": (str(BIN), "esap_corsika", "Content", 'Content(Path(sys.argv[1])).words("EVTH", 4)'),
+    "summary": (
+        str(PROJECT / "payloads" / "fits" / "src"),
+        "esap_fits.showers",
+        "Showers, _add_run",
+        '_add_run(Showers(), Path(sys.argv[1]), "")',
+    ),
+}
+
+
+@pytest.mark.parametrize("program", CALLS)
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, program: str) -> None:
+    folder, module, names, call = CALLS[program]
+    script = MEASURED.format(folder=folder, module=module, names=names, call=call)
+    peaks = []
+    for pairs in (700, 2800):
+        blocks(tmp_path / "DAT000001", pairs)
+        result = run([FITS_BIN / "python", "-c", script, "DAT000001"], tmp_path)
+        assert result.code == 0, result.stderr
+        peaks.append(int(result.stdout))
+    per_shower = (peaks[1] - peaks[0]) / 2100
+    assert per_shower < 150, "bytes: some numbers of each shower, not its 3 kB"
 
 
 # --- the summary ------------------------------------------------------------------------------------

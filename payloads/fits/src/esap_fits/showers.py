@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import matplotlib as mpl
 import numpy as np
+from numpy.typing import NDArray
 
 from .detector import Floats
 from .reading import PayloadError
@@ -19,24 +21,33 @@ mpl.use("Agg")
 LOG = logging.getLogger(__name__)
 SUMMARY_SCHEMA = 1
 BLOCKS, WORDS, THINNED_WORDS = 21, 273, 312
+RECORDS = {BLOCKS * words * 4: words for words in (WORDS, THINNED_WORDS)}  # bytes: words of a sub-block
 TAGS = (b"RUNH", b"EVTH", b"LONG", b"EVTE", b"RUNE")
 # By CORSIKA's particle codes. Additional information on muons (75, 76) is no particle.
 KINDS = {"photons": (1,), "electrons": (2, 3), "muons": (5, 6), "hadrons": tuple(range(7, 66))}
 CM_PER_M, LONGEST_M, RADIAL_BINS, ENERGY_BINS = 100.0, 1500.0, 30, 25
+EDGES_M = np.geomspace(5.0, LONGEST_M, RADIAL_BINS + 1)
 SIZE, DPI = (12.5, 5.2), 110
 
 
 @dataclass
 class Showers:
-    """Primaries' energies in GeV, and per kind of particle the distances from the core in m with weights."""
+    """Primaries' energies in GeV, and per kind of particle what arrives at the first observation level.
 
-    energies: list[float] = field(default_factory=list)
-    distances: dict[str, list[Floats]] = field(default_factory=lambda: {k: [] for k in KINDS})
-    weights: dict[str, list[Floats]] = field(default_factory=lambda: {k: [] for k in KINDS})
+    `counts` are numbers of particles, thinned ones by their weight, `profile` the same in bins of the
+    distance from the core (`EDGES_M`): what is kept does not grow with the number of particles.
+    """
 
-    def count(self, kind: str) -> float:
-        """Number of particles of a kind at the first observation level, thinned ones by their weight."""
-        return float(sum(w.sum() for w in self.weights[kind]))
+    energies: array[float] = field(default_factory=lambda: array("d"))
+    counts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+    profile: dict[str, Floats] = field(default_factory=lambda: {k: np.zeros(RADIAL_BINS) for k in KINDS})
+
+    def add(self, other: Showers) -> None:
+        """Take the showers of another run too."""
+        self.energies += other.energies
+        for kind in KINDS:
+            self.counts[kind] += other.counts[kind]
+            self.profile[kind] += other.profile[kind]
 
 
 def summarise(config_path: Path, output: Path, plot: Path) -> None:
@@ -61,7 +72,7 @@ def summarise(config_path: Path, output: Path, plot: Path) -> None:
         "production_id": config["production_id"],
         "configuration": config["configuration"],
         "showers": len(all_showers.energies),
-        "particles_at_first_level": {kind: all_showers.count(kind) for kind in KINDS},
+        "particles_at_first_level": all_showers.counts,
         "runs": runs,
         "refused": refused,
     }
@@ -72,47 +83,46 @@ def summarise(config_path: Path, output: Path, plot: Path) -> None:
 def _add_run(showers: Showers, path: Path, card: str) -> dict[str, Any]:
     one = Showers()
     run = 0.0
-    for tag, words in read_blocks(path.read_bytes()):
-        if tag == "RUNH":
-            run = float(words[1])
-        elif tag == "EVTH":
-            one.energies.append(float(words[3]))
-        elif not tag:
-            _add_particles(one, words)
+    with path.open("rb") as stream:
+        for tags, words in read_records(stream):
+            for tag, block in zip(tags, words, strict=True):
+                if tag == b"RUNH":
+                    run = float(block[1])
+                elif tag == b"EVTH":
+                    one.energies.append(float(block[3]))
+            _add_particles(one, words[~np.isin(tags, TAGS)])
     if not one.energies:
         raise ValueError("it holds no shower")
-    showers.energies += one.energies
-    for kind in KINDS:
-        showers.distances[kind] += one.distances[kind]
-        showers.weights[kind] += one.weights[kind]
-    counts = {kind: one.count(kind) for kind in KINDS}
-    return {"file": path.name, "run": int(run), "showers": len(one.energies), **counts, "card": card}
+    showers.add(one)
+    return {"file": path.name, "run": int(run), "showers": len(one.energies), **one.counts, "card": card}
 
 
-def _add_particles(showers: Showers, words: Floats) -> None:
-    """Take the particles of one sub-block that arrive at the first observation level."""
-    rows = words.reshape(-1, 8 if len(words) == THINNED_WORDS else 7)
+def _add_particles(showers: Showers, blocks: Floats) -> None:
+    """Take the particles of sub-blocks that arrive at the first observation level."""
+    rows = blocks.reshape(-1, 8 if blocks.shape[1] == THINNED_WORDS else 7)
     code, level = (rows[:, 0] // 1000).astype(int), (rows[:, 0] % 10).astype(int)
     distance = np.hypot(rows[:, 4], rows[:, 5]) / CM_PER_M
     weight = rows[:, 7] if rows.shape[1] > 7 else np.ones(len(rows))  # noqa: PLR2004 - thinned
     for kind, codes in KINDS.items():
         chosen = np.isin(code, codes) & (level <= 1)
-        showers.distances[kind].append(distance[chosen])
-        showers.weights[kind].append(weight[chosen])
+        showers.counts[kind] += float(weight[chosen].sum())
+        showers.profile[kind] += np.histogram(distance[chosen], EDGES_M, weights=weight[chosen])[0]
 
 
-def read_blocks(raw: bytes) -> Iterator[tuple[str, Floats]]:
-    """Give tag and words of every sub-block; ValueError where the file is not made of whole records."""
+def read_records(stream: IO[bytes]) -> Iterator[tuple[NDArray[np.bytes_], Floats]]:
+    """Give the first four bytes and the words of the sub-blocks of each record.
+
+    ValueError where the file is not made of whole records.
+    """
     at = 0
-    while at < len(raw):
-        size = int.from_bytes(raw[at : at + 4], "little")
-        if size not in (BLOCKS * WORDS * 4, BLOCKS * THINNED_WORDS * 4) or at + 8 + size > len(raw):
-            raise ValueError(f"no whole record at byte {at} of {len(raw)}")
-        step = size // BLOCKS
-        for place in range(at + 4, at + 4 + size, step):
-            tag = raw[place : place + 4]
-            words = np.frombuffer(raw, "<f4", step // 4, place).astype(float)
-            yield (tag.decode() if tag in TAGS else ""), words
+    while head := stream.read(4):
+        size = int.from_bytes(head, "little")
+        raw = stream.read(size + 4) if size in RECORDS else b""
+        if len(raw) != size + 4 or raw[size:] != head:
+            raise ValueError(f"no whole record at byte {at}")
+        blocks = np.frombuffer(raw, "<f4", size // 4).reshape(BLOCKS, RECORDS[size])
+        tags = np.frombuffer(raw, "S4", size // 4)[:: RECORDS[size]]
+        yield tags, blocks.astype(float)
         at += size + 8
 
 
@@ -130,16 +140,15 @@ def draw(showers: Showers, config: Mapping[str, Any], path: Path) -> None:
 
 
 def _draw_density(axes: Any, showers: Showers) -> None:
-    edges = np.geomspace(5.0, LONGEST_M, RADIAL_BINS + 1)
-    area = np.pi * np.diff(edges**2) * len(showers.energies)
+    area = np.pi * np.diff(EDGES_M**2) * len(showers.energies)
     colours = dict(zip(KINDS, ("#4477aa", "#66ccee", "#ee6677", "#228833"), strict=True))
     for kind, colour in colours.items():
-        distances = np.concatenate([np.zeros(0), *showers.distances[kind]])
-        weights = np.concatenate([np.zeros(0), *showers.weights[kind]])
-        density = np.histogram(distances, edges, weights=weights)[0] / area
+        density = showers.profile[kind] / area
         if density.any():
             shown = np.where(density > 0, density, np.nan)
-            axes.stairs(shown, edges, color=colour, linewidth=1.8, label=f"{kind} ({weights.sum():,.0f})")
+            axes.stairs(
+                shown, EDGES_M, color=colour, linewidth=1.8, label=f"{kind} ({showers.counts[kind]:,.0f})"
+            )
     axes.set(xscale="log", yscale="log", xlabel="distance from the core (m)")
     axes.set(ylabel="particles per shower and m²", title="Lateral distribution at the first level")
     axes.grid(alpha=0.25)
