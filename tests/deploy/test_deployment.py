@@ -50,6 +50,17 @@ def start(api: AirflowApi, **conf: Any) -> str:
     return str(answer.json()["dag_run_id"])
 
 
+def ask(deployment: Deployment, api: AirflowApi, **conf: Any) -> tuple[str, str]:
+    """Ask for an IRF as a client of UWS does; give the number of the job and the id of its run."""
+    form = {"PHASE": "RUN", **{name: str(value) for name, value in (EXAMPLE | conf).items()}}
+    answer = deployment.http(api.token).post(f"/uws/{DAG}/jobs", data=form)
+    assert answer.status_code == 303, answer.text
+    where, _, job = answer.headers["location"].rpartition("/")
+    assert where == f"{deployment.url}/uws/{DAG}/jobs"
+    (run,) = api.get(f"/dags/{DAG}/dagRuns", run_id_pattern=f"uws-{job}-%")["dag_runs"]
+    return job, run["dag_run_id"]
+
+
 def state_of(api: AirflowApi, run: str, task: str) -> str:
     return str(api.tasks(DAG, run)[task]["state"])
 
@@ -174,12 +185,8 @@ def test_a_request_becomes_a_product(
     deployment: Deployment, alice: AirflowApi, wait_for: Wait, figures: dict[str, object]
 ) -> None:
     """Asked for as a client of UWS does, from outside: the addresses that it is given lead on."""
+    job, run = ask(deployment, alice)
     http = deployment.http(alice.token)
-    answer = http.post(f"/uws/{DAG}/jobs", data={"PHASE": "RUN", **{k: str(v) for k, v in EXAMPLE.items()}})
-    assert answer.status_code == 303, answer.text
-    where, _, job = answer.headers["location"].rpartition("/")
-    assert where == f"{deployment.url}/uws/{DAG}/jobs"
-    run = f"uws-{job}"
     made = product(alice, run, wait_for)
     figures["cta_irf"] = f"{alice.run(DAG, run)['duration']:.0f} s"
     results = http.get(f"/batch/jobs/{job}/results.zip")
@@ -291,6 +298,9 @@ def test_a_backup_brings_back_a_run_and_a_campaign_that_go_on(
     deployment.script("backup.sh", tmp_path / "backup.tar.gz")
     assert (tmp_path / "backup.tar.gz").stat().st_mode & 0o777 == 0o600
     secrets = deployment.secrets()
+    # Of what comes after the backup only the grid will know.
+    lost, lost_run = ask(deployment, alice, zenith_deg=52)
+    wait_for(lambda: state_of(alice, lost_run, "await_simulation") == "deferred", 240)
 
     # All that is this deployment's is gone; the grid, which stands for the site's systems, stays.
     services = [s for s in deployment.compose("config", "--services").split() if s not in GRID]
@@ -308,6 +318,12 @@ def test_a_backup_brings_back_a_run_and_a_campaign_that_go_on(
     wait_for(lambda: alice.run(CAMPAIGN, campaign)["state"] in ENDED, RUN_WITHIN_S)
     end = alice.xcom(CAMPAIGN, campaign, "report_end")
     assert (end["outcome"], end["done"], end["failed"]) == ("published", 6, 0)
+    again, new_run = ask(deployment, alice, zenith_deg=20, azimuth_deg=90)
+    assert again == lost  # the database counts on from the backup
+    made = product(alice, new_run, wait_for)
+    names = jobs_of(deployment, new_run)
+    assert len(names) == made["jobs"]
+    assert set(names).isdisjoint(jobs_of(deployment, lost_run))
 
 
 def published(api: AirflowApi, campaign: str) -> int:
