@@ -12,7 +12,12 @@ from esap_batch.products import work_lfn
 
 PROGRAM, ASKED, FOUND, PING = "esap_probe.py", "probe.json", "found.json", "ping.json"
 LIMITS = Limits(wall_time_s=300, memory_mb=500, disk_mb=100)
-OF_STORAGE = ("INPUT_MISSING", "INPUT_CORRUPT", "UPLOAD_FAILED")  # reasons of the runner's that tell of it
+OF_STORAGE = (
+    "INPUT_MISSING",
+    "INPUT_CORRUPT",
+    "INPUT_UNREACHABLE",
+    "UPLOAD_FAILED",
+)  # reasons of the runner's that tell of it
 
 
 def found_lfn(group: str) -> str:

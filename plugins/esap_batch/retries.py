@@ -12,6 +12,10 @@ from esap_batch.jobs import Attempt, JobState, Limits
 # Running the same thing again cannot help: reasons of the runner's report (docs/runner.md).
 FINAL_REASONS = frozenset({"BAD_DESCRIPTION", "SOFTWARE_MISSING", "INPUT_MISSING", "INPUT_CORRUPT"})
 
+# Reasons of the runner's that leave open why, where the back end says more: a site's own memory limit kills
+# the payload and leaves the runner.
+UNTOLD = ("OK", "TERMINATED", "PAYLOAD_SIGNAL", "PAYLOAD_FAILED")
+
 # What a job ran out of: the reason, the member of `Limits`, the facility's maximum, and its name and unit.
 DIMENSIONS: Mapping[str, tuple[str, str, str]] = {
     "MEMORY_LIMIT": ("memory_mb", "max_memory_mb", "MB of memory"),
@@ -24,6 +28,7 @@ ACTIONS: Mapping[str, str] = {
     "SOFTWARE_MISSING": "choose a facility that has the software",
     "INPUT_MISSING": "clear the task that makes the inputs, so that they are made again",
     "INPUT_CORRUPT": "clear the task that makes the inputs, so that they are made again",
+    "INPUT_UNREACHABLE": "see whether the storage of the inputs is up, then clear this task",
     "PAYLOAD_FAILED": "read the payload's log below",
     "PAYLOAD_SIGNAL": "read the payload's log below",
     "MEMORY_LIMIT": "ask for more memory",
@@ -108,17 +113,17 @@ def duplicates(attempts: Iterable[Attempt]) -> list[Attempt]:
 def diagnose(attempt: Attempt, report: Mapping[str, Any] | None) -> Diagnosis:
     """Say why a job failed, from the runner's report or, without one, from what the back end says.
 
-    A job that was ended from outside knows only that; the back end may know why.
+    A job that was ended from outside, or whose payload was, knows only that; the back end may know why.
     """
+    tail = tuple(str((report or {}).get("payload_log_tail") or "").splitlines()[-20:])
     if attempt.state is JobState.CANCELLED:
         return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, "CANCELLED", "it was killed.")
-    if attempt.reason and (report is None or report["reason"] in ("OK", "TERMINATED")):
+    if attempt.reason and (report is None or report["reason"] in UNTOLD):
         message = f"the facility says: {attempt.detail}."
-        return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, attempt.reason, message)
+        return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, attempt.reason, message, tail)
     if report is None or report.get("reason") == "OK":
         message = f"no job report came back; the facility says: {attempt.detail or 'nothing'}."
         return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, "LOST", message)
-    tail = tuple(str(report.get("payload_log_tail") or "").splitlines()[-20:])
     return Diagnosis(
         attempt.index, attempt.attempt, attempt.job_id, report["reason"], str(report["message"]), tail
     )

@@ -29,14 +29,13 @@ def persist(action: Callable[[], Any], what: str) -> Any:
 
 
 def fetch_input(one: Json) -> None:
-    """Fetch an input and compare it with what it must be; JobError when it is not there or differs."""
+    """Fetch an input and compare it with what it must be; JobError when that does not work or it differs."""
 
     def fetch() -> None:
         STAGE.begin_file()
         sums = transport_of(one["pfn"]).fetch(one["pfn"], one["name"])
         if not sums.equal(one["size"], one["adler32"]):
-            if sums.size >= one["size"]:
-                os.unlink(one["name"])  # else it was cut off, and the next try goes on from there
+            os.unlink(one["name"])
             message = "it has {} bytes and adler32 {}, must have {} bytes and {}"
             raise TransferError(
                 message.format(sums.size, sums.adler32, one["size"], one["adler32"]), corrupt=True
@@ -49,11 +48,12 @@ def fetch_input(one: Json) -> None:
     try:
         persist(fetch, what)
     except TransferError as error:
-        raise JobError("INPUT_CORRUPT" if error.corrupt else "INPUT_MISSING", f"{what}: {error}") from error
+        reason = "INPUT_CORRUPT" if error.corrupt else "INPUT_MISSING" if error.final else "INPUT_UNREACHABLE"
+        raise JobError(reason, f"{what}: {error}") from error
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        raise JobError("INPUT_MISSING", f"{what}: {error}") from error
+        raise JobError("INPUT_UNREACHABLE", f"{what}: {error}") from error
 
 
 def upload_output(one: Json, sums: Checksums) -> None:

@@ -22,7 +22,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 class TransferError(Exception):
     """One try to move a file did not work; `final` when another cannot either.
 
-    `status` is what an HTTP server answered.
+    `corrupt` when all of it came, and it is not what it must be. `status` is what an HTTP server answered.
     """
 
     def __init__(self, message: str, final: bool = False, corrupt: bool = False, status: int = 0) -> None:
@@ -126,7 +126,10 @@ class HttpTransport:
                 sums = checksums_of(target) if go_on else Checksums()
                 with open(target, "ab" if go_on else "wb") as stream:
                     STAGE.begin_file(sums.size)
-                    return copy_stream(Paced(response, STAGE.moved), stream, sums)
+                    copy_stream(Paced(response, STAGE.moved), stream, sums)
+                if response.length:  # http.client takes a cut connection for the end
+                    raise TransferError(f"GET {url} was cut off, {response.length} bytes before its end")
+                return sums
         except TransferError as error:
             if error.status == NO_SUCH_RANGE:
                 os.unlink(target)

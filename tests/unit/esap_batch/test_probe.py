@@ -62,7 +62,13 @@ def test_what_is_missing_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "name"), [("INPUT_MISSING", STORAGE), ("UPLOAD_FAILED", STORAGE), ("SOFTWARE_MISSING", JOB)]
+    ("reason", "name"),
+    [
+        ("INPUT_MISSING", STORAGE),
+        ("INPUT_UNREACHABLE", STORAGE),
+        ("UPLOAD_FAILED", STORAGE),
+        ("SOFTWARE_MISSING", JOB),
+    ],
 )
 def test_a_job_that_failed_says_of_what(reason: str, name: str) -> None:
     failed = [c for c in failure({"reason": reason, "message": "no."}, "") if c.outcome is Outcome.FAILED]

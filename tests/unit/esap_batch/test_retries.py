@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,25 @@ def test_a_failed_job_without_a_report_is_told_by_the_facility() -> None:
 
 def test_a_job_that_failed_after_its_runner_was_content_is_not_called_ok() -> None:
     assert diagnose(attempt(0, 1, FAILED), report("OK")).reason == "LOST"
+
+
+@pytest.mark.parametrize("told", ["PAYLOAD_SIGNAL", "PAYLOAD_FAILED", "TERMINATED", "OK"])
+def test_what_the_site_did_to_a_payload_is_told_by_the_facility(told: str) -> None:
+    killed = replace(attempt(0, 1, FAILED), detail="OUT_OF_MEMORY", reason="MEMORY_LIMIT")
+    found = diagnose(killed, report(told))
+    assert (found.reason, found.message) == ("MEMORY_LIMIT", "the facility says: OUT_OF_MEMORY.")
+    assert found.log_tail == ("a", "b")
+
+
+def test_what_the_runner_knows_better_is_told_by_the_runner() -> None:
+    killed = replace(attempt(0, 1, FAILED), detail="TIMEOUT", reason="TIME_LIMIT")
+    assert diagnose(killed, report("INPUT_CORRUPT")).reason == "INPUT_CORRUPT"
+
+
+def test_a_storage_that_is_down_is_worth_another_try_and_a_lost_file_is_not() -> None:
+    for reason, again in (("INPUT_UNREACHABLE", {0: 2}), ("INPUT_MISSING", {}), ("INPUT_CORRUPT", {})):
+        broken = attempt(0, 1, FAILED)
+        assert decide(1, [broken], {0: diagnose(broken, report(reason))}, 3, 0).resubmit == again
 
 
 def test_failed_and_cancelled_jobs_are_tried_again_and_completed_ones_never() -> None:

@@ -43,6 +43,23 @@ def test_http_input_that_is_gone(node: Node, store: Store) -> None:
     assert "next try" not in outcome.stdout
 
 
+def test_http_input_of_a_server_that_does_not_serve_it_now(node: Node, store: Store) -> None:
+    given = http_input(store, b"abc" * 100_000)
+    store.failures = 99
+    outcome = node.run(node.noop("ok", inputs=[given]))
+    assert (outcome.code, outcome.report["reason"]) == (22, "INPUT_UNREACHABLE")
+    store.failures, store.cuts, store.knows_ranges = 0, [100_000] * 3, False
+    outcome = node.run(node.noop("ok", inputs=[given]))
+    assert outcome.report["reason"] == "INPUT_UNREACHABLE"
+    assert "was cut off, 200000 bytes before its end" in outcome.report["message"]
+    assert outcome.stdout.count("next try") == 2
+
+
+def test_http_input_that_nobody_answers_for(node: Node, store: Store) -> None:
+    given = http_input(store, b"abc") | {"pfn": "http://127.0.0.1:9/in.bin"}
+    assert node.run(node.noop("ok", inputs=[given])).report["reason"] == "INPUT_UNREACHABLE"
+
+
 def test_http_input_that_stays_corrupt(node: Node, store: Store) -> None:
     given = http_input(store, b"abc")
     store.files["/in.bin"] = b"abd"
