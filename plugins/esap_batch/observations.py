@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from esap_batch.jobs import InputFile
 
 MAX_NUMBERS = 100_000  # that one list of numbers may stand for
+DIGEST_DIGITS = 8  # of an LFN's SHA-256, in names of files in a job's directory
 KIND = "observation"  # metadata `kind` of an observation's dataset, as against its files
 
 
@@ -108,3 +111,16 @@ def volume_by_place(
         for rse in places.get(file.lfn, ()):
             total[rse] = total.get(rse, 0) + file.size
     return dict(sorted(total.items()))
+
+
+def named_apart(observations: Sequence[Observation]) -> list[Observation]:
+    """Give files of equal names names of their own in a job's directory: any of them may meet there."""
+    times = Counter(f.name for o in observations for f in o.files)
+    return [
+        replace(o, files=tuple(_by_lfn(f) if times[f.name] > 1 else f for f in o.files)) for o in observations
+    ]
+
+
+def _by_lfn(file: InputFile) -> InputFile:
+    digest = hashlib.sha256(file.lfn.encode()).hexdigest()[:DIGEST_DIGITS]
+    return replace(file, name=f"{digest}_{file.name}")

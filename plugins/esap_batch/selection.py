@@ -11,7 +11,7 @@ from esap_batch.basket import LAKE, Entry, InputRule, Unmatched, sorted_out, wit
 from esap_batch.fingerprint import canonical_json
 from esap_batch.irf_matching import Fit, Irf, NoIrfFits, best_irf
 from esap_batch.jobs import InputFile
-from esap_batch.observations import Observation, volume_by_place
+from esap_batch.observations import Observation, named_apart, volume_by_place
 from esap_batch.partition import Splitting, Unit, divide
 
 SELECTION_SCHEMA = 1
@@ -292,7 +292,7 @@ def _metadata_refusal(entry: Entry, rule: InputRule, metadata: Mapping[str, Any]
 def _once(
     candidates: Sequence[tuple[Entry, Observation]],
 ) -> tuple[list[tuple[str, Observation]], list[Unmatched]]:
-    """Take each observation from one dataset only, and each of its files once."""
+    """Take each observation from one dataset only, and each of its files once, under a name of its own."""
     taken: dict[int, tuple[str, Observation]] = {}
     unmatched: list[Unmatched] = []
     for entry, observation in candidates:
@@ -304,7 +304,8 @@ def _once(
         files = {f.lfn: f for f in (*there.files, *observation.files)}
         together = replace(there, files=tuple(files[lfn] for lfn in sorted(files)))
         taken[observation.obs_id] = source, together
-    return list(taken.values()), unmatched
+    sources, observations = [source for source, _ in taken.values()], [o for _, o in taken.values()]
+    return list(zip(sources, named_apart(observations), strict=True)), unmatched
 
 
 def _with_irf(

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esap_batch.jobs import InputFile
-from esap_batch.observations import KIND, Observation, Selection, parse_numbers, volume_by_place
+from esap_batch.observations import (
+    KIND,
+    Observation,
+    Selection,
+    named_apart,
+    parse_numbers,
+    volume_by_place,
+)
 
 
 def observation(obs_id: int = 7, sizes: tuple[int, ...] = (10, 20)) -> Observation:
@@ -74,3 +81,19 @@ def test_telescopes() -> None:
 def test_a_file_at_two_places_counts_at_both() -> None:
     places = {"/ctao/acada/o7/f0": ["DISK", "TAPE"], "/ctao/acada/o7/f1": ["TAPE"]}
     assert volume_by_place([observation()], places) == {"DISK": 10, "TAPE": 30}
+
+
+def test_files_of_equal_names_get_names_of_their_own() -> None:
+    first, second = named_apart([observation(1), observation(2, (10, 20, 30))])
+    names = [f.name for f in (*first.files, *second.files)]
+    assert len(set(names)) == 5
+    assert [n.rpartition("_")[2] for n in names] == ["f0", "f1", "f0", "f1", "f2"]
+    assert names[-1] == "f2", "who has its name alone keeps it"
+    assert [f.lfn for f in first.files] == [f.lfn for f in observation(1).files]
+    assert named_apart([observation(1), observation(3)])[0] == first, "whatever it meets"
+
+
+def test_files_of_one_observation_are_named_apart_too() -> None:
+    files = tuple(InputFile("events.root", f"/km3/raw/o1/{part}/events.root", 5, "0") for part in "ab")
+    (one,) = named_apart([Observation(1, "/km3/raw/o1", files=files)])
+    assert len({f.name for f in one.files}) == 2

@@ -177,6 +177,20 @@ def test_an_observation_is_taken_from_one_dataset_only(lake: FakeCatalogue) -> N
     assert reasons(selection) == [("basket.1", f"observation 1 is taken from {first} already (basket.0)")]
 
 
+def test_files_of_equal_names_are_told_apart_in_units_and_inputs(lake: FakeCatalogue) -> None:
+    files = []
+    for obs_id in (1, 2):
+        dataset = lake.put(obs_id)
+        lake.rows[f"{dataset}/dl3_events.fits.gz"] = lake.rows.pop(f"{dataset}/dl3_{obs_id}.fits.gz")
+        files.append(f"{dataset}/dl3_events.fits.gz")
+    one_job = replace(POLICY, splitting=Splitting(Split.PER_FILES, 2))
+    document = select(entries(*files), lake, one_job).document()
+    names = {i["lfn"]: i["name"] for i in document["inputs"]}
+    assert len({names[f] for f in files}) == 2
+    (unit,) = document["units"]
+    assert [part["events"] for part in unit["parts"]] == [[names[f]] for f in files]
+
+
 def test_a_search_finds_the_project_and_takes_the_newest(lake: FakeCatalogue) -> None:
     lake.put(1, product_creation_time="2026-11-06")
     newer = lake.put(1, name="/ctao/dl3/newer", product_creation_time="2026-11-07")
