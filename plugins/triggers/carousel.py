@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.sdk.bases.hook import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from structlog.contextvars import bind_contextvars
 
 from esap_batch.jobs import JobState
 from hooks.backends import BackendRef, backend_in_trigger, poll_interval
@@ -62,6 +63,7 @@ class CarouselMoves(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll together with all other runs of this back end, identity and lake."""
+        bind_contextvars(facility=self.facility, user=self.ref.get("owner", ""))  # in all that it logs
         await note_try(self)
         self._news, began = asyncio.Event(), time.monotonic()
         self._alive, self._state = dict.fromkeys(self.groups, -1), self.recalls

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from structlog.contextvars import bind_contextvars
 
 from esap_batch.jobs import JobCounts, JobState
 from hooks.backends import BackendRef, backend_in_trigger
@@ -60,6 +61,7 @@ class JobsEnded(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll together with all other batches of this back end and identity."""
+        bind_contextvars(facility=self.facility, user=self.ref.get("owner", ""))  # in all that it logs
         await note_try(self)
         poller, standing = await self._poller(), Standing(self)
         heard, shown = time.monotonic(), ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.triggers.base import TriggerEvent
+from structlog.contextvars import get_contextvars
 
 from esap_batch.jobs import JobCounts, JobState
 from esap_batch.progress import SUSPENDED, UNKNOWN
@@ -88,6 +89,17 @@ def test_it_fires_once_when_nothing_is_queued_or_running(monkeypatch: pytest.Mon
     assert events(trigger()) == [TriggerEvent({"status": "ended"})]
     assert len(backend.asked) >= 3
     assert opened == [(REF, False)]
+
+
+def test_its_log_names_facility_and_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, Backend([counted(done=4)]))
+
+    async def scenario() -> dict[str, Any]:
+        async for _ in JobsEnded({**REF, "owner": "alice"}, "g", 4, 1, facility="cscs").run():
+            return get_contextvars()
+        raise AssertionError("it has not fired")
+
+    assert asyncio.run(scenario()).items() >= {"facility": "cscs", "user": "alice"}.items()
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled", "lost", "done"])
