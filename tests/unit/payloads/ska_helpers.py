@@ -1,6 +1,7 @@
 """What the tests of esap-ska do with cubes; run with the payload's Python. Each function prints JSON.
 
-python ska_helpers.py corrupt DIRECTORY OUTDIR | damage CUBE OUTDIR | rows CATALOGUE | splits CONFIG
+python ska_helpers.py corrupt DIRECTORY OUTDIR | damage CUBE OUTDIR | blank CUBE SHARE OUTPUT |
+    header FILE | rows CATALOGUE | splits CONFIG
 """
 
 from __future__ import annotations
@@ -120,9 +121,15 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return [dict(zip(names, (c.text or "" for c in row), strict=True)) for row in found]
 
 
+def _five_pixels(data: Any) -> Any:
+    kept = data[:, 10:15, 10].copy()
+    data[:] = float("nan")
+    data[:, 10:15, 10] = kept
+    return data
+
+
 def damage(cube: Path, directory: Path) -> list[str]:
     """Write cubes that cannot be searched."""
-    import numpy as np
     from astropy.io import fits
 
     changes: dict[str, Callable[[Any], None]] = {
@@ -132,7 +139,7 @@ def damage(cube: Path, directory: Path) -> list[str]:
         "galactic": _key("PRIMARY", CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN"),
         "four_axes": _pixel("PRIMARY", lambda d: d[None]),
         "silent": _pixel("PRIMARY", lambda d: d * 0),
-        "some_nan": _pixel("PRIMARY", lambda d: np.where(np.arange(d.shape[2]) < 3, np.nan, d)),
+        "nearly_blank": _pixel("PRIMARY", _five_pixels),
     }
     for name, change in changes.items():
         with fits.open(cube) as opened:
@@ -141,6 +148,28 @@ def damage(cube: Path, directory: Path) -> list[str]:
             hdus.writeto(directory / f"{name}.fits")
     (directory / "cut.fits").write_bytes(cube.read_bytes()[:2000])
     return sorted(path.name for path in directory.iterdir())
+
+
+def blank(cube: Path, share: float, output: Path) -> float:
+    """Write a cube that has no values outside of a circle, as beyond a primary beam; give the share of it."""
+    import numpy as np
+    from astropy.io import fits
+
+    with fits.open(cube) as hdus:
+        _, height, width = hdus[0].shape
+        y, x = np.mgrid[:height, :width] - (width - 1) / 2
+        outside = np.pi * (x**2 + y**2) > (1 - share) * width * height
+        hdus[0].data[:, outside] = np.nan
+        hdus.writeto(output)
+    return float(outside.mean())
+
+
+def header(path: Path) -> dict[str, Any]:
+    """Give the first header of a file."""
+    from astropy.io import fits
+
+    cards = fits.getheader(path)
+    return {k: cards[k] for k in cards if k not in ("COMMENT", "HISTORY", "")}
 
 
 def splits(config: Path) -> Iterator[str]:
@@ -187,6 +216,10 @@ def main() -> None:
         outcome = corrupt(Path(rest[0]), Path(rest[1]))
     elif name == "damage":
         outcome = damage(Path(rest[0]), Path(rest[1]))
+    elif name == "blank":
+        outcome = blank(Path(rest[0]), float(rest[1]), Path(rest[2]))
+    elif name == "header":
+        outcome = header(Path(rest[0]))
     else:
         outcome = rows_of(Path(rest[0]).read_text())
     sys.stdout.write(json.dumps(outcome))

@@ -244,10 +244,50 @@ def damaged(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_cells_without_a_value_are_taken_for_empty(damaged: Path) -> None:
-    configure(damaged, cube="some_nan.fits", subcubes=subcubes([0, 30], [0, 30], [0, 20]))
-    assert find(damaged, 0).code == 0
-    assert esap_ska(damaged, "validate", "part_00000.fits.gz").code == 0
+def test_too_few_cells_with_a_value_are_refused(damaged: Path) -> None:
+    configure(damaged, cube="nearly_blank.fits", subcubes=subcubes([0, 30], [0, 30], [0, 20]))
+    result = find(damaged, 0)
+    assert result.code == 3
+    assert "80 cells have a value where the noise is measured: allowed at least 100" in result.stderr
+
+
+@pytest.mark.parametrize("share", [0.22, 0.45])
+def test_noise_within_a_circle_of_values_makes_no_source(share: float, tmp_path: Path) -> None:
+    make_cube(tmp_path, {**TOY, "galaxies": [], "bridges": []}, "whole.fits")
+    blank = ska_helper(tmp_path, "blank", "whole.fits", str(share), "cube.fits")
+    assert blank == pytest.approx(share, abs=0.01)
+    configure(tmp_path, subcubes=subcubes([0, 96], [0, 96], [0, 64]))
+    assert find(tmp_path, 0).code == 0
+    noise = ska_helper(tmp_path, "header", "part_00000.fits.gz")["NOISE"]
+    assert noise == pytest.approx(TOY["noise_mjy"] * 1e-3, rel=0.05)
+    assert esap_ska(tmp_path, "validate", "part_00000.fits.gz").document["summary"]["cells"] < 1000
+    assert merge(tmp_path).code == 0
+    assert ska_helper(tmp_path, "rows", "catalogue.vot") == []
+
+
+def test_galaxies_within_a_circle_of_values_keep_their_flux_whatever_the_split(
+    rows: list[dict[str, str]], tmp_path: Path
+) -> None:
+    make_cube(tmp_path, TOY, "whole.fits")
+    ska_helper(tmp_path, "blank", "whole.fits", "0.22", "cube.fits")
+    catalogues = []
+    for cut in (CUT, subcubes([0, 96], [0, 96], [0, 64])):
+        configure(tmp_path, subcubes=cut)
+        for part in tmp_path.glob("part_*"):
+            part.unlink()
+        assert [find(tmp_path, one["index"]).code for one in cut] == [0] * len(cut)
+        assert merge(tmp_path).code == 0
+        catalogues.append(ska_helper(tmp_path, "rows", "catalogue.vot"))
+    assert catalogues[0] == catalogues[1]
+    fluxes = [[float(row["f_sum"]) for row in found] for found in (catalogues[0], rows)]
+    assert fluxes[0] == pytest.approx(fluxes[1], rel=0.05)
+
+
+def test_the_noise_of_a_product_is_that_before_any_kernel(copied: Path) -> None:
+    before = ska_helper(copied, "header", "part_00000.fits.gz")["NOISE"]
+    configure(copied, spatial_kernels=[3], subcubes=subcubes([0, 30], [0, 30], [0, 20]))
+    assert find(copied, 0).code == 0
+    assert ska_helper(copied, "header", "part_00000.fits.gz")["NOISE"] == before
 
 
 @pytest.mark.parametrize(

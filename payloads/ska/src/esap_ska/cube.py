@@ -85,11 +85,12 @@ class Cube:
     geometry: Geometry
 
     def read(self, box: Box) -> Floats:
-        """Read a part: an array by channel, y, x; cells without a value are 0."""
+        """Read a part: an array by channel, y, x; cells without a value are NaN."""
         x, y, channel = box
         with fits.open(self.path, mode="readonly", memmap=True) as hdus:
             part = np.array(hdus[0].section[channel, y, x], dtype=np.float64)
-        return np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
+        part[~np.isfinite(part)] = np.nan
+        return part
 
 
 def open_cube(path: Path) -> Cube:

@@ -3,6 +3,10 @@
 Whether a cell is taken depends on the cells within the reach of the kernels, and on the noise of the whole
 cube, which is measured on the same few blocks whatever part is looked at: so the result does not depend on
 how a cube is cut.
+
+Cells without a value (blank, as outside of a primary beam) are never taken and are no sample of the noise.
+Kernels see 0 there, as in SoFiA, and beyond the cube's edges: near a border the noise is then smaller, never
+larger, than elsewhere. A mean over the known cells alone would have 10 times as many false cells there.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
+from esap_fits.reading import PayloadError
 from scipy import ndimage
 
 from .cube import Box, Cube, Floats
@@ -22,6 +27,7 @@ FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # of a Gaussian, in sigma
 TRUNCATE = 3.0  # sigma at which the Gaussian kernel ends
 MAD_TO_SIGMA = 1.482602218505602
 BLOCKS, BLOCK = (3, 3, 2), (16, 16, 16)  # number and size in cells of the blocks for the noise, by axis
+LEAST_CELLS = 100  # with a value in all blocks, for a noise that means something
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,13 @@ class Kernel:
         return math.ceil(TRUNCATE * self.sigma), self.channels // 2
 
     def smooth(self, cells: Floats) -> Floats:
-        """Smooth an array by channel, y, x; outside of it everything is 0."""
+        """Smooth an array by channel, y, x; outside of it, and where it is NaN, everything is 0.
+
+        What was NaN is NaN afterwards.
+        """
         radius, half = self.reach
+        blank = np.isnan(cells)
+        cells = np.where(blank, 0.0, cells)
         if radius:
             weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / self.sigma) ** 2)
             for axis in (1, 2):
@@ -50,7 +61,11 @@ class Kernel:
         if half:
             weights = np.full(2 * half + 1, 1.0 / (2 * half + 1))
             cells = ndimage.correlate1d(cells, weights, axis=0, mode="constant")
+        cells[blank] = np.nan
         return cells
+
+
+UNSMOOTHED = Kernel(0.0, 0)
 
 
 def kernels_of(settings: Mapping[str, Sequence[float]]) -> list[Kernel]:
@@ -81,7 +96,10 @@ def inner(cells: npt.NDArray[np.generic], begin: tuple[int, int, int], box: Box)
 
 
 def blocks_of(shape: tuple[int, int, int]) -> list[Box]:
-    """Give the blocks on which the noise is measured: spread evenly over the cube."""
+    """Give the blocks on which the noise is measured: in the middle of equal parts of the cube.
+
+    Blocks at the edges would be lost to cubes that are blank outside of a circle.
+    """
     x, y, z = (_spread(*one) for one in zip(shape, BLOCKS, BLOCK, strict=True))
     return list(product(x, y, z))
 
@@ -89,20 +107,33 @@ def blocks_of(shape: tuple[int, int, int]) -> list[Box]:
 def _spread(length: int, number: int, size: int) -> list[slice]:
     size = min(size, length)
     number = min(number, length // size)
-    starts = np.linspace(0, length - size, number) if number > 1 else np.array([(length - size) / 2])
-    return [slice(int(s), int(s) + size) for s in starts.round()]
+    starts = [int((n + 0.5) * length / number - size / 2) for n in range(number)]
+    return [slice(start, start + size) for start in starts]
 
 
 def noise_levels(cube: Cube, kernels: Sequence[Kernel]) -> list[float]:
-    """Measure the noise after each kernel, in Jy/beam: median absolute deviation over all blocks."""
+    """Measure the noise after each kernel, in Jy/beam: median absolute deviation over all blocks.
+
+    PayloadError when there is none, or too few cells of the blocks have a value.
+    """
     samples: list[list[Floats]] = [[] for _ in kernels]
     shape, reach = cube.geometry.shape, reach_of(kernels)
     for box in blocks_of(shape):
         outer, begin = grown(box, reach, shape)
         cells = cube.read(outer)
         for sample, kernel in zip(samples, kernels, strict=True):
-            sample.append(np.ravel(inner(kernel.smooth(cells), begin, box)).astype(float))
-    return [_robust_sigma(np.concatenate(sample)) for sample in samples]
+            values = np.asarray(inner(kernel.smooth(cells), begin, box), dtype=float)
+            sample.append(values[np.isfinite(values)])
+    known = sum(map(len, samples[0]))
+    if known < LEAST_CELLS:
+        raise PayloadError(
+            f"{cube.path}: {known} cells have a value where the noise is measured: "
+            f"allowed at least {LEAST_CELLS}"
+        )
+    levels = [_robust_sigma(np.concatenate(sample)) for sample in samples]
+    if not all(level > 0 for level in levels):
+        raise PayloadError(f"{cube.path}: it has no noise, so that no threshold can be told")
+    return levels
 
 
 def _robust_sigma(values: Floats) -> float:
@@ -112,7 +143,7 @@ def _robust_sigma(values: Floats) -> float:
 def signal_mask(
     cells: Floats, kernels: Sequence[Kernel], noise: Sequence[float], threshold: float
 ) -> npt.NDArray[np.bool_]:
-    """Take the cells that are above `threshold` times the noise after any of the kernels."""
+    """Take the cells that have a value and are above `threshold` times the noise after any of the kernels."""
     mask = np.zeros(cells.shape, dtype=bool)
     for kernel, level in zip(kernels, noise, strict=True):
         mask |= kernel.smooth(cells) > threshold * level

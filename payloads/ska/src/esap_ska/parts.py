@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from . import CREATOR
 from .cube import Box, Cells, Floats, Geometry, geometry_of, open_cube
-from .detect import grown, inner, kernels_of, noise_levels, signal_mask
+from .detect import UNSMOOTHED, grown, inner, kernels_of, noise_levels, signal_mask
 from .settings import box_of, finding_digest, overlap_of, read_settings
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,7 @@ def find(config: Path, index: int, output: Path) -> None:
     cube = open_cube(Path(settings["cube"]))
     box, overlap = box_of(settings, index, cube), overlap_of(settings)
     kernels, shape = kernels_of(settings), cube.geometry.shape
-    noise = noise_levels(cube, kernels)
-    if not all(level > 0 for level in noise):
-        raise PayloadError(f"{cube.path}: it has no noise, so that no threshold can be told")
+    own, *noise = noise_levels(cube, [UNSMOOTHED, *kernels])
     outer, begin = grown(box, overlap, shape)
     cells = cube.read(outer)
     mask = np.asarray(inner(signal_mask(cells, kernels, noise, settings["threshold_sigma"]), begin, box))
@@ -61,7 +59,7 @@ def find(config: Path, index: int, output: Path) -> None:
     hdus = _hdus(mask, flux, box)
     hdus.append(fits.ImageHDU(header=cube.geometry.cards, name=GEOMETRY))
     head = hdus[0].header
-    _fill(head, settings, box, shape, noise[0], index)
+    _fill(head, settings, box, shape, own, index)
     write_fits(hdus, output, settings["date"])
     log.info(
         "sub-cube %d: %d of %d cells with signal, %d pieces",
