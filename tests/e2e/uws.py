@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -83,6 +83,13 @@ class Uws:
         found = self.xml(path).find("uws:results", NAMES)
         assert [r.attrib for r in found] == [r.attrib for r in self.xml(f"{path}/results")]
         return {r.get("id"): r for r in found}
+
+    def run_id(self, path: str) -> str:
+        """Give the name of a job's run in Airflow, to which the job leads."""
+        (address,) = [
+            e.text or "" for e in self.xml(path).find("uws:jobInfo", NAMES) if e.tag.endswith("}run")
+        ]
+        return unquote(address.rpartition("/")[2])
 
     def fetch(self, result: Any) -> httpx.Response:
         """Fetch a result by its link alone."""

@@ -201,11 +201,6 @@ def discard(session: Session, job_id: int) -> None:
     session.execute(delete(Job).where(Job.id == job_id, Job.dag_run_id.is_(None), Job.started_at.is_(None)))
 
 
-def has_run() -> ColumnElement[bool]:
-    """Tell in a query whether Airflow has the run that a job names."""
-    return exists().where(RUN_OF_JOB)
-
-
 def fresh_token() -> str:
     """Make a one-time token of a job; only its hash is kept."""
     return secrets.token_urlsafe(32)

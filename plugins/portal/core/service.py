@@ -19,7 +19,7 @@ from esap_batch.request import resolve
 from esap_batch.use_cases.registry import use_case
 from esap_batch.workflows import Workflow, load_workflow, workflow_names
 from hooks.settings import config_dir
-from portal.core import jobs
+from portal.core import jobs, starts
 from portal.core.airflow_api import AirflowApi
 from portal.core.jobs import LONGEST_LIFETIME, JobView, Wanted
 from portal.core.phases import Phase
@@ -30,7 +30,6 @@ from store.tables import Job
 if TYPE_CHECKING:
     from access.users import EsapUser
 
-RUN_ID = "uws-{}"  # of the run of a job
 LABEL_LENGTH = 200
 
 
@@ -164,17 +163,19 @@ class Jobs:
         if request.problems:
             raise BadRequest(request.problems)
         fingerprint = _fingerprint(request, workflow, job.owner)
-        run_id = RUN_ID.format(job_id)
+        run_id = await run_in_threadpool(starts.claim, job, fingerprint)
+        if run_id is None:
+            return await self.get(job_id)
         note(run=f"{job.dag_id}/{run_id}")
-        await self._change(job_id, dag_run_id=run_id, fingerprint=fingerprint)
         try:
             await self.airflow.trigger(job.dag_id, run_id, job.request)
-        except Conflict:
-            pass  # an earlier try has started it: the run's name is the job's
-        except Refusal:
-            if await run_in_threadpool(self._let_go_of_run, job_id):
+        except Refusal:  # Conflict: an earlier try may have started it
+            if await run_in_threadpool(starts.release, job, run_id):
                 raise
-        await self._change(job_id, Job.started_at.is_(None), started_at=now())
+        if not await run_in_threadpool(starts.settle, job_id, run_id):
+            await self.airflow.fail_run(job.dag_id, run_id, "its job was ended while it was being started")
+            await self._change(job_id, Job.dag_run_id == run_id, aborted_at=now())
+            raise Conflict(f"job {job_id} has been ended or changed meanwhile: its run is ended")
         return await self.get(job_id)
 
     async def update(self, job_id: int, request: Mapping[str, Any]) -> JobView:
@@ -219,14 +220,15 @@ class Jobs:
         self._require_owner(job)
         if job.phase.is_final:
             return job
-        await self._change(job_id, aborted_at=now())
-        if job.dag_run_id:
+        if run_id := await run_in_threadpool(starts.end, job_id):
             why = f"aborted by {self.user.get_name()}"
             try:
-                await self.airflow.fail_run(job.dag_id, job.dag_run_id, why)
-            except Refusal:
-                await self._change(job_id, aborted_at=None)
-                raise
+                await self.airflow.fail_run(job.dag_id, run_id, why)
+            except Refusal as refusal:
+                # A run that is only about to be made is ended by who makes it.
+                if job.started_at or not isinstance(refusal, NotFound):
+                    await self._change(job_id, aborted_at=None)
+                    raise
         return await self.get(job_id)
 
     async def delete(self, job_id: int) -> None:
@@ -242,11 +244,6 @@ class Jobs:
     def _discard(self, job_id: int) -> None:
         with transaction() as session:
             jobs.discard(session, job_id)
-
-    def _let_go_of_run(self, job_id: int) -> bool:
-        """Make a job PENDING again whose run there is not; False when Airflow has made the run after all."""
-        with transaction() as session:
-            return jobs.change(session, job_id, ~jobs.has_run(), dag_run_id=None)
 
     async def keep_error(self, job: JobView, text: str, *, fatal: bool) -> None:
         """Keep why a job has failed, so that nobody need look it up again."""

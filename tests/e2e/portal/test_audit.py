@@ -50,7 +50,7 @@ def test_a_job_from_its_making_to_its_end(
         ("job.submit", "alice", "done"),
         ("job.phase", "dave", "refused"),
     ]
-    assert lines[1]["run"] == f"hello_world/uws-{job}"
+    assert lines[1]["run"] == f"hello_world/{alice.run_id(path)}"
     assert lines[2]["status"] == 404
     assert short(lines)[-1] == ("result.download", "alice", "done")
     assert {line["address"] for line in lines} == {"127.0.0.1"}

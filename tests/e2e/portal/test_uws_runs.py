@@ -48,8 +48,8 @@ def ended(uws: Uws, path: str) -> Any:
     return uws.xml(path)
 
 
-def grid_jobs(dirac: DiracWms, path: str) -> Any:
-    group = group_name(QUIET, f"uws-{number(path)}", "submit_jobs")
+def grid_jobs(dirac: DiracWms, uws: Uws, path: str) -> Any:
+    group = group_name(QUIET, uws.run_id(path), "submit_jobs")
     return dirac.counts([group])[group]
 
 
@@ -123,16 +123,16 @@ def test_a_job_ends_with_its_execution_duration(
     root = ended(uws, started["limited"])
     assert said(root, "phase") == "ABORTED"
     assert "execution duration is over (5 s)" in uws.text(f"{started['limited']}/error")
-    wait_for(lambda: not {JobState.QUEUED, JobState.RUNNING} & set(grid_jobs(dirac, started["limited"])))
+    wait_for(lambda: not {JobState.QUEUED, JobState.RUNNING} & set(grid_jobs(dirac, uws, started["limited"])))
 
 
 def test_abort_reaches_the_grid(started: dict[str, str], uws: Uws, dirac: DiracWms, wait_for: Any) -> None:
     """2.2.3.6."""
     path = started["unwanted"]
-    wait_for(lambda: grid_jobs(dirac, path)[JobState.RUNNING] > 0)
+    wait_for(lambda: grid_jobs(dirac, uws, path)[JobState.RUNNING] > 0)
     assert uws.post(f"{path}/phase", PHASE="ABORT") == path
     assert uws.phase(path) == "ABORTED"
-    wait_for(lambda: grid_jobs(dirac, path) == {JobState.CANCELLED: 1})
+    wait_for(lambda: grid_jobs(dirac, uws, path) == {JobState.CANCELLED: 1})
     assert uws.led(uws.http.delete(path)) == f"{QUIET}/jobs"
 
 
@@ -141,10 +141,10 @@ def test_a_job_ends_at_its_destruction(
 ) -> None:
     """2.1.5: it is aborted first; what was asked for is still told afterwards."""
     path = started["doomed"]
-    wait_for(lambda: grid_jobs(dirac, path)[JobState.RUNNING] > 0)
+    wait_for(lambda: grid_jobs(dirac, uws, path)[JobState.RUNNING] > 0)
     uws.post(f"{path}/destruction", DESTRUCTION=utc(seconds=3))
     assert said(uws.xml(path, WAIT=50), "phase") == "ARCHIVED"
-    wait_for(lambda: grid_jobs(dirac, path) == {JobState.CANCELLED: 1})
+    wait_for(lambda: grid_jobs(dirac, uws, path) == {JobState.CANCELLED: 1})
     assert uws.parameters(path)["behaviour"] == "slow"
     assert uws.results(path) == {}
 

@@ -12,7 +12,7 @@ import pytest
 from localgrid.grid import Grid
 from localgrid.setup import postgres
 from tests.e2e.conftest import Runs
-from tests.e2e.uws import Uws, number
+from tests.e2e.uws import Uws
 
 DAG = "hello_world"
 
@@ -54,7 +54,7 @@ def test_what_is_old_and_published_goes_and_nothing_else(
     uws = Uws(alice.api)
     path = uws.make()
     uws.post(f"{path}/phase", PHASE="RUN")
-    old = f"uws-{number(path)}"
+    old = uws.run_id(path)
     failed = alice.start(DAG, message=uuid.uuid4().hex, behaviour="corrupt_output")
     assert [alice.end(DAG, run, within=600) for run in (old, failed)] == ["success", "failed"]
     alive = alice.start(DAG, message=uuid.uuid4().hex, behaviour="slow", duration_s=600)

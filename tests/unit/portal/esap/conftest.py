@@ -2,62 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from airflow.models import import_all_models
-from airflow.models.base import Base
 from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
-from airflow.models.tasklog import LogTemplate
-from airflow.models.variable import Variable
-from airflow.models.xcom import XComModel
 from airflow.utils.state import DagRunState
 from fastapi import FastAPI
-from sqlalchemy import create_engine, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import StaticPool
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from access import users
 from access.refusals import not_authenticated
 from access.users import EsapUser
-from esap_batch.identity import load_identities
-from esap_batch.jobs import Load
-from hooks.settings import config_dir
-from portal.core import jobs, standing
 from portal.core.airflow_api import AirflowApi
 from portal.esap import callers
 from portal.esap.app import create_app
 from store.sessions import now
-from store.tables import Job, Table
-
-GROUPS = {
-    "alice": ["ctao/users"], "bob": ["ctao/users"], "carol": ["esap/admins"], "dave": ["km3net/users"],
-}  # fmt: skip
-
-
-@pytest.fixture
-def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    import_all_models()
-    tables = [model.__table__ for model in (DagRun, LogTemplate, TaskInstance, Variable, XComModel)]
-    Base.metadata.create_all(engine, tables=tables)
-    Table.metadata.create_all(engine)
-
-    @contextmanager
-    def create_session() -> Iterator[Session]:
-        with Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    monkeypatch.setattr("airflow.utils.session.create_session", create_session)
-    monkeypatch.setattr(jobs, "adopt_runs", lambda *_: None)  # is PostgreSQL's; see tests/e2e
-    monkeypatch.setattr(standing, "load_of_facilities", lambda _session: {"lapalma": Load(running=7)})
-    yield engine
-    engine.dispose()
+from store.tables import Job
+from tests.unit.portal.conftest import user
 
 
 @pytest.fixture
@@ -73,11 +38,6 @@ def triggered(database: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
 
     monkeypatch.setattr(AirflowApi, "trigger", trigger)
     return noted
-
-
-def user(name: str) -> EsapUser:
-    identities = load_identities(config_dir() / "identity.yaml")
-    return EsapUser(name, identities.identity_from_groups(name, GROUPS[name]))
 
 
 async def current_user(request: Request) -> EsapUser:

@@ -53,7 +53,9 @@ def test_a_job_is_made_pending_with_typed_fields_and_its_token(
 def test_run_starts_the_run_with_the_typed_request(alice: TestClient, triggered: list[Any]) -> None:
     number = made(alice, type="batch", workflow="hello_world", n_jobs="2", force="true")["jobId"]
     assert alice.post(f"{JOBS}{number}/phase/", data={"PHASE": "RUN"}).status_code == 303
-    assert triggered == [("hello_world", f"uws-{number}", {"n_jobs": 2, "force": True})]
+    ((dag, run, conf),) = triggered
+    assert (dag, conf) == ("hello_world", {"n_jobs": 2, "force": True})
+    assert run.startswith(f"uws-{number}-")
 
 
 @pytest.mark.parametrize(
