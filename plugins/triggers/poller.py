@@ -43,9 +43,14 @@ class BulkPoller(Generic[Answer]):
         what: str = "",
         connection: str = "",
     ) -> BulkPoller[Answer]:
-        """Give the poller of this identity in the running event loop, a new one where there is none."""
+        """Give the poller of this identity in the running event loop, a new one where there is none.
+
+        It goes on with the newest `ask`, which knows the connection as it is now.
+        """
         key = (id(asyncio.get_running_loop()), identity)
-        return cls._standing.setdefault(key, cls(ask, interval, what, connection))
+        poller = cls._standing.setdefault(key, cls(ask, interval, what, connection))
+        poller._ask, poller._interval = ask, interval
+        return poller
 
     async def answers(self, key: str) -> AsyncIterator[Answer | Exception]:
         """Give the answers for one key from now on; the newest only, when the caller is slow."""
@@ -60,6 +65,13 @@ class BulkPoller(Generic[Answer]):
             self._waiting[key].discard(box)
             if not self._waiting[key]:
                 del self._waiting[key]
+            if not self._waiting:
+                self._retire()
+
+    def _retire(self) -> None:
+        """Let nobody find it any more."""
+        for key in [key for key, poller in self._standing.items() if poller is self]:
+            del self._standing[key]
 
     async def _poll(self) -> None:
         while keys := list(self._waiting):

@@ -56,6 +56,36 @@ def test_back_ends_and_identities_have_pollers_of_their_own() -> None:
     asyncio.run(scenario())
 
 
+def test_who_waits_hears_from_the_connection_as_it_is_now() -> None:
+    wrong, mended = Backend(), Backend()
+    wrong.down = True
+
+    async def scenario() -> None:
+        answers = BulkPoller.shared("dirac", wrong.ask, INTERVAL).answers("a")
+        assert isinstance(await anext(answers), ConnectionError)
+        BulkPoller.shared("dirac", mended.ask, INTERVAL)
+        while isinstance(await anext(answers), Exception):
+            pass
+
+    asyncio.run(scenario())
+    assert mended.asked
+
+
+def test_a_poller_that_nobody_waits_at_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BulkPoller, "_standing", {})
+
+    async def scenario() -> None:
+        poller = BulkPoller.shared("dirac", Backend().ask, INTERVAL)
+        other = poller.answers("b")
+        await anext(other)
+        await first(poller, "a")
+        assert list(BulkPoller._standing.values()) == [poller]
+        await other.aclose()  # type: ignore[attr-defined]
+        assert BulkPoller._standing == {}
+
+    asyncio.run(scenario())
+
+
 def test_a_failure_is_told_to_every_waiter_and_the_poll_goes_on() -> None:
     backend = Backend()
 
