@@ -260,6 +260,8 @@ def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
             return float(value) + 0.0  # no -0.0
         case "integer":
             return int(value)
+        case "array" if schema.get("uniqueItems"):
+            return sorted(value)  # a choice of several, in whatever order
         case _:
             return value
 

@@ -74,6 +74,18 @@ def test_what_has_no_effect_makes_no_other_product() -> None:
     assert same["fingerprint"] == steering()["fingerprint"]
 
 
+def test_options_are_the_same_in_any_order() -> None:
+    one, other = (steering(OPTIONS=given) for given in (["THIN", "CERENKOV"], ["CERENKOV", "THIN"]))
+    assert one["request"]["OPTIONS"] == ["CERENKOV", "THIN"]
+    assert one["fingerprint"] == other["fingerprint"]
+    assert cta_concordia.image_title(one) == cta_concordia.image_title(other)
+
+
+def test_the_order_of_sequences_and_levels_counts() -> None:
+    one, other = (steering(OBSLEV=given) for given in ([0, 220000], [220000, 0]))
+    assert one["fingerprint"] != other["fingerprint"]
+
+
 def test_a_time_limit_that_is_given_counts_for_the_showers_alone() -> None:
     given = steering(cputime_s=77)
     assert cta_concordia.shower_jobs(given, DIRECTORY, [IMAGE])[0].limits.wall_time_s == 77
