@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from broker.oauth import AuthorizationServer, Grant, GrantOver
 from broker.systems import UnknownSystem, system_named
@@ -215,6 +216,18 @@ def keep_proxy(owner: str, proxy: Proxy) -> None:
 def _keep(
     owner: str, system: str, kind: str, secret: Mapping[str, Any], subject: str, ends: datetime | None
 ) -> None:
+    try:
+        former = _put(owner, system, kind, secret, subject, ends)
+    except IntegrityError:  # another tab was faster to write the first row
+        former = _put(owner, system, kind, secret, subject, ends)
+    if former:
+        _give_back(system, former)
+
+
+def _put(
+    owner: str, system: str, kind: str, secret: Mapping[str, Any], subject: str, ends: datetime | None
+) -> str | None:
+    """Store a credential; gives the refresh token of the one whose place it takes."""
     with transaction() as session:
         row = session.get(Credential, (owner, system), with_for_update=True, populate_existing=True)
         former = _refresh_token(row) if row else None
@@ -224,8 +237,7 @@ def _keep(
         row.kind, row.subject, row.issued_at, row.expires_at = kind, subject, now(), ends
         row.lost_at = row.lost_why = None
         row.secret = Vault.standing().seal(owner, system, secret)
-    if former:
-        _give_back(system, former)
+    return former
 
 
 def forget(owner: str, system: str) -> bool:

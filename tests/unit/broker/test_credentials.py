@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from broker import credentials
 from broker.credentials import CredentialLost, NoCredential, hand_out
 from broker.oauth import AuthorizationServer, Grant
 from broker.systems import system_named
-from broker.vault import VAULT_CONNECTION, VaultError
+from broker.vault import VAULT_CONNECTION, Vault, VaultError
 from hooks.errors import BackendRefused, BackendUnavailable
 from store.sessions import now
 from store.tables import Credential
@@ -244,6 +245,24 @@ def test_what_cannot_be_given_back_is_forgotten_all_the_same(connected: Issuer) 
 def test_a_new_login_gives_the_old_one_back(connected: Issuer) -> None:
     credentials.keep_grant("alice", DIRAC, grant(connected), "s")
     assert len(connected.live) == 1
+
+
+def test_of_two_first_logins_at_once_one_stays_and_the_other_is_given_back(
+    database: Database, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = Vault.seal
+
+    def seal_late(vault: Vault, owner: str, system: str, secret: Mapping[str, Any]) -> bytes:
+        monkeypatch.setattr(Vault, "seal", really)
+        credentials.keep_grant("alice", DIRAC, grant(issuer), "of the other tab")
+        return really(vault, owner, system, secret)
+
+    monkeypatch.setattr(Vault, "seal", seal_late)
+    mine = grant(issuer)
+    credentials.keep_grant("alice", DIRAC, mine, "of this tab")
+    (state,) = credentials.states("alice")
+    assert state.subject == "of this tab"
+    assert issuer.live == {mine.refresh_token}
 
 
 def test_a_grant_without_refresh_token_is_refused(database: Database, issuer: Issuer) -> None:
