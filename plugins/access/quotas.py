@@ -1,6 +1,6 @@
-"""How many runs a user and an experiment may have at a time, whichever way they are started.
+"""How many runs a user and an experiment may have at a time, whichever way they start, and how many jobs.
 
-All ways lead through one place: a row of Airflow's table of runs, written for somebody's request: a new one,
+All runs come through one place: a row of Airflow's table of runs, written for somebody's request: a new one,
 or one that has ended and begins again (Airflow's "clear").
 """
 
@@ -20,6 +20,7 @@ from esap_batch.limits import Exceeded
 from esap_batch.metrics import LIMITED
 from hooks.broker import SERVICE
 from hooks.metrics import count
+from store.tables import Job
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from access.users import EsapUser
 
 RETRY_S = 60  # runs end when they end
+JOBS_RETRY_S = 3600  # jobs go when their owner deletes them
 UNFINISHED = ("queued", "running")
 _LOCK = text("select pg_advisory_xact_lock(hashtext(:name))")
 
@@ -45,6 +47,17 @@ def too_many(exceeded: Exceeded) -> HTTPException:
     return HTTPException(
         status.HTTP_429_TOO_MANY_REQUESTS, str(exceeded), {"Retry-After": str(exceeded.retry_after_s)}
     )
+
+
+def require_room(session: Session, owner: str) -> None:
+    """Refuse one more job to who has too many for which there never was a run; HTTPException 429.
+
+    Runs have limits of their own. As many as are made in the same moment may overshoot.
+    """
+    allowed = limits().jobs_per_user
+    without_run = select(func.count()).where(Job.owner == owner, Job.dag_run_id.is_(None))
+    if (session.scalar(without_run) or 0) >= allowed:
+        raise too_many(Exceeded("jobs_per_user", allowed, owner, JOBS_RETRY_S))
 
 
 def _before_flush(session: Session, _context: Any, _instances: Any) -> None:

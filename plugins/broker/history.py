@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, status
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
 
 from access.callers import serving
 from access.observer import note
@@ -97,7 +97,6 @@ def _delete(session: Session, dag_id: str, run_id: str, days: int) -> bool:
 
 def _is_over(days: int) -> ColumnElement[bool]:
     from airflow.models.dagrun import DagRun
-    from sqlalchemy import and_
 
     ended = func.coalesce(DagRun.end_date, DagRun.updated_at)
     return and_(DagRun._state.in_(ENDED), ended < now() - timedelta(days=days))
@@ -105,15 +104,27 @@ def _is_over(days: int) -> ColumnElement[bool]:
 
 @router.post("/records")
 def delete_records(task: TaskUser, ages: Ages) -> dict[str, int]:
-    """Delete old records, jobs that their users have deleted, and old files of the audit log."""
+    """Delete old records, jobs that have long been deleted or archived, and old files of the audit log."""
     _require_service(task)
     with serving(None):
         _clean(RECORDS, ages.days)
         _clean(EVENTS, ages.audit_days)
-        with transaction() as session:
-            gone = delete(Job).where(Job.deleted_at < now() - timedelta(days=ages.days))
-            jobs = session.execute(gone).rowcount  # type: ignore[attr-defined]
+        jobs = _delete_jobs(ages.days)
     return {"jobs": jobs, "audit_files": _delete_audit(ages.audit_days)}
+
+
+def _delete_jobs(days: int) -> int:
+    """Delete jobs that have been deleted or archived for so long; gives how many.
+
+    Not while there is the run: a run without its job would be listed as a new one.
+    """
+    from airflow.models.dagrun import DagRun
+
+    before = now() - timedelta(days=days)
+    run = exists().where(DagRun.dag_id == Job.dag_id, DagRun.run_id == Job.dag_run_id)
+    gone = delete(Job).where(or_(Job.deleted_at < before, Job.archived_at < before), ~run)
+    with transaction() as session:
+        return int(session.execute(gone).rowcount)  # type: ignore[attr-defined]
 
 
 def _clean(tables: Sequence[str], days: int) -> None:

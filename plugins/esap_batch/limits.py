@@ -19,6 +19,7 @@ class Limits:
     airflow_body_bytes: int = 1 << 20
     runs_per_user: int = 200
     runs_per_experiment: int = 1000
+    jobs_per_user: int = 5000
 
 
 _BARE_SCHEMA = {

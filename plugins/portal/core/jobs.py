@@ -13,6 +13,7 @@ from airflow.models.dagrun import DagRun
 from sqlalchemy import JSON, ColumnElement, Select, case, cast, delete, exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from access.quotas import require_room
 from access.settings import campaigns
 from esap_batch.workflows import workflow_names
 from hooks.settings import config_dir
@@ -170,7 +171,11 @@ def create(
     notes: dict[str, Any] | None = None,
     dag_id: str | None = None,
 ) -> int:
-    """Make a job that is PENDING; give its id. Its DAG is that of its workflow unless one is named."""
+    """Make a job that is PENDING; give its id. Its DAG is that of its workflow unless one is named.
+
+    HTTPException 429 when the owner has too many that have no run.
+    """
+    require_room(session, owner)
     moment = now()
     job = Job(
         owner=owner,
@@ -198,7 +203,7 @@ def change(session: Session, job_id: int, *conditions: ColumnElement[bool], **va
 
 def discard(session: Session, job_id: int) -> None:
     """Remove a job that has no run."""
-    session.execute(delete(Job).where(Job.id == job_id, Job.dag_run_id.is_(None), Job.started_at.is_(None)))
+    session.execute(delete(Job).where(Job.id == job_id, Job.dag_run_id.is_(None)))
 
 
 def fresh_token() -> str:

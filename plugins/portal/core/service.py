@@ -240,6 +240,7 @@ class Jobs:
         if not job.phase.is_final:
             await self.abort(job_id)
         await self._change(job_id, deleted_at=now())
+        await run_in_threadpool(self._discard, job_id)  # the row of a job without a run tells nobody anything
 
     def _discard(self, job_id: int) -> None:
         with transaction() as session:

@@ -19,6 +19,8 @@ from access.callers import Caller, serving
 from access.quotas import guard_runs
 from access.users import service_user
 from esap_batch.limits import Limits
+from store.sessions import now
+from store.tables import Job
 
 MEMBERS = {"alice": {"ctao/users"}, "bob": {"ctao/users"}, "dave": {"km3net/users"}}
 
@@ -28,7 +30,7 @@ def session(known: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     engine = create_engine("sqlite://")
     for model in (DagRun, LogTemplate):
         model.__table__.create(engine)
-    monkeypatch.setattr(quotas, "limits", lambda: Limits(9, 9, 65536, 2, 3))
+    monkeypatch.setattr(quotas, "limits", lambda: Limits(9, 9, 65536, 2, 3, 4))
     monkeypatch.setattr(quotas, "identities", lambda: known)
     groups = {name: frozenset(own) for name, own in MEMBERS.items()}
     monkeypatch.setattr(quotas, "groups_by_user", lambda _session: groups)
@@ -75,6 +77,29 @@ def test_what_has_ended_does_not_count(session: Session, user: Any) -> None:
     for number in range(4):
         start(session, user("alice"), number, DagRunState.SUCCESS)
     start(session, user("alice"), 9)
+
+
+def test_jobs_that_have_no_run_are_limited(session: Session) -> None:
+    def make(number: int, owner: str, run: str | None = None) -> None:
+        quotas.require_room(session, owner)
+        job = Job(
+            owner=owner, workflow="hello_world", request={}, dag_id="hello_world", dag_run_id=run,
+            created_at=now(), destruction=now(), notes={}, id=number,
+        )  # fmt: skip
+        session.add(job)
+        session.flush()
+
+    Job.metadata.create_all(session.get_bind())
+    for number in range(8):
+        make(number, "alice", f"run {number}")
+    for number in range(10, 14):
+        make(number, "alice")
+    with pytest.raises(HTTPException, match="jobs_per_user = 4 of alice is used up") as refused:
+        make(20, "alice", "another")
+    assert refused.value.status_code == 429
+    make(30, "bob")
+    session.delete(session.get(Job, 10))
+    make(40, "alice")
 
 
 def clear(session: Session, by: Any, *, state: DagRunState = DagRunState.QUEUED, again: bool = True) -> None:

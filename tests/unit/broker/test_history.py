@@ -1,4 +1,4 @@
-"""Who may ask the API server to delete, and what of the audit log goes; runs are in e2e/workflows."""
+"""Who may ask the API server to delete, and which jobs and audit files go; runs are in e2e/workflows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.models.dagrun import DagRun
+from airflow.models.tasklog import LogTemplate
+from airflow.utils.types import DagRunType
 
+from broker import history
 from broker.history import _delete_audit
 from hooks.broker import SERVICE
-from tests.unit.broker.conftest import Site
+from store.sessions import now
+from store.tables import Job
+from tests.unit.broker.conftest import Database, Site
 from tests.unit.broker.test_tasks import FORGED, task_token
 
 DOORS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -42,6 +48,35 @@ def test_an_impossible_age_deletes_nothing(site: Site, days: int) -> None:
     token = task_token(SERVICE)
     assert ask(site, ("POST", "/history/delete", {"days": days, "runs": []}), token) == 400
     assert ask(site, ("POST", "/history/records", {"days": days, "audit_days": 9}), token) == 400
+
+
+@pytest.mark.parametrize("column", ["deleted_at", "archived_at"])
+@pytest.mark.parametrize(
+    ("age", "run", "goes"),
+    [(11, None, True), (11, "gone", True), (11, "there", False), (9, "gone", False), (None, "gone", False)],
+)
+def test_a_job_goes_that_was_deleted_or_archived_long_ago_and_has_no_run(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    column: str,
+    age: int | None,
+    run: str | None,
+    goes: bool,
+) -> None:
+    for model in (LogTemplate, DagRun):
+        model.__table__.create(database.engine)
+    monkeypatch.setattr(history, "transaction", database.transaction)
+    moment, dag = now(), "hello_world"
+    ended = {} if age is None else {column: moment - timedelta(days=age)}
+    with database.transaction() as session:
+        session.add(DagRun(dag_id=dag, run_id="there", run_type=DagRunType.MANUAL))
+        session.add(
+            Job(
+                owner="alice", workflow=dag, request={}, dag_id=dag, dag_run_id=run, created_at=moment,
+                destruction=moment, notes={}, **ended,
+            )
+        )  # fmt: skip
+    assert history._delete_jobs(10) == goes
 
 
 def test_of_the_audit_log_only_days_that_are_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,38 @@
+"""Jobs that no run stands behind; the start of a run is in test_starts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from fastapi import HTTPException
+from sqlalchemy.orm import Session
+
+from access import quotas
+from esap_batch.limits import Limits
+from portal.core.service import Jobs, Order
+from store.tables import Job
+from tests.unit.portal.conftest import user
+
+
+@pytest.fixture
+def alice(database: Any) -> Jobs:
+    return Jobs(user("alice"), airflow=None)  # type: ignore[arg-type]  # nothing is started
+
+
+def test_deleting_jobs_without_a_run_makes_room_for_others(
+    alice: Jobs, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "limits", lambda: Limits(jobs_per_user=1))
+
+    async def make() -> int:
+        return (await alice.create(Order("hello_world", {"n_jobs": 1}), start=False)).id
+
+    first = asyncio.run(make())
+    with pytest.raises(HTTPException, match="jobs_per_user = 1 of alice"):
+        asyncio.run(make())
+    asyncio.run(alice.delete(first))
+    with Session(database) as session:
+        assert session.query(Job).count() == 0
+    asyncio.run(make())
