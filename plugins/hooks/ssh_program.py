@@ -199,13 +199,21 @@ class SshProgram:
         return posixpath.join(self.settings.work_area, "bin", self._digest, name)
 
     def _install(self) -> None:
-        """Put the programs into their folder; each is there whole or not at all."""
+        """Put the programs into their folder; each is there whole or not at all.
+
+        The work area itself is not made: on a node that has not mounted its disk an empty one would look as
+        if there had never been any job.
+        """
+        area, folder = self.settings.work_area, posixpath.dirname(self._place("x"))
         with self._connected().open_sftp_client() as sftp:
-            folder = ""
-            for part in posixpath.dirname(self._place("x")).split("/"):
-                folder = posixpath.join(folder, part) if folder else part or "/"
+            try:
+                sftp.stat(area)
+            except FileNotFoundError:
+                message = f"its work area {area} is not there: is the disk mounted? It is made by hand, once"
+                raise self._no(BackendUnavailable, message) from None
+            for path in (posixpath.dirname(folder), folder):
                 with suppress(OSError):  # it is there
-                    sftp.mkdir(folder)
+                    sftp.mkdir(path)
             for name, content in self._files.items():
                 part = f"{self._place(name)}.{uuid.uuid4().hex}.part"
                 sftp.putfo(io.BytesIO(content), part)

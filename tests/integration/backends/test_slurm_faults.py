@@ -397,7 +397,7 @@ BREAKS = {
 
 @pytest.mark.parametrize("script", BREAKS.values(), ids=BREAKS)
 def test_a_submission_that_breaks_off_is_completed_once(slurm: Slurm, tmp_path: Path, script: str) -> None:
-    area = {"work_area": str(tmp_path / "work")}
+    area = {"work_area": str(tmp_path)}
     broken = slurm.open_at(
         slurm.owner, begin="now+1day", extra={**area, **with_commands(tmp_path / "broken", sbatch=script)}
     )
@@ -408,6 +408,17 @@ def test_a_submission_that_breaks_off_is_completed_once(slurm: Slurm, tmp_path: 
     assert sorted(a.key for a in whole.submit(batch, firsts(batch))) == [(i, 1) for i in range(12)]
     assert alive(slurm, batch.group) == 12
     assert whole.cancel(batch.group) == 12
+
+
+def test_a_work_area_that_is_not_mounted_is_no_site_without_jobs(slurm: Slurm, tmp_path: Path) -> None:
+    backend = slurm.open_at(slurm.owner, extra={"work_area": str(tmp_path / "work")})
+    batch = a_batch(slurm, 1)
+    for ask in (backend.attempts, backend.cancel, lambda group: backend.counts([group])):
+        with pytest.raises(BackendUnavailable, match=r"work area .* is not there"):
+            ask(batch.group)
+    with pytest.raises(BackendUnavailable):
+        backend.submit(batch, firsts(batch))
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_submission_that_is_killed_anywhere_is_completed_once(
@@ -438,7 +449,7 @@ def test_an_array_that_was_accepted_twice_runs_once(slurm: Slurm, tmp_path: Path
     twice = with_commands(
         tmp_path / "twice", sbatch='cat >script; "$REAL" "$@" <script >/dev/null; "$REAL" "$@" <script'
     )
-    backend = slurm.open_at(slurm.owner, extra={"work_area": str(tmp_path / "work"), **twice})
+    backend = slurm.open_at(slurm.owner, extra={"work_area": str(tmp_path), **twice})
     count = tmp_path / "count"
     batch = a_batch(slurm, 1, jobs=runs(f"open({str(count)!r}, 'a').write('x')"))
     backend.submit(batch, firsts(batch))

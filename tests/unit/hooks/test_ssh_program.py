@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,44 @@ def test_the_program_is_installed_where_it_is_missing() -> None:
     site = Scripted((2, b"", b"can't open file"), (0, b'{"answer": 7}', b""))
     assert site.ask({"ask": "hello"}) == 7
     assert site.installed == 1
+
+
+class Disk:
+    """A site's disk, as SFTP shows it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open_sftp_client(self) -> Any:
+        return contextlib.nullcontext(self)
+
+    def stat(self, path: str) -> Any:
+        return (self.root / path).stat()
+
+    def mkdir(self, path: str) -> None:
+        (self.root / path).mkdir()
+
+    def putfo(self, stream: Any, path: str) -> None:
+        (self.root / path).write_bytes(stream.read())
+
+    def posix_rename(self, path: str, name: str) -> None:
+        (self.root / path).rename(self.root / name)
+
+
+def test_programs_are_put_into_a_work_area_that_is_there_and_into_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = SshSettings("host", 22, "esap", HOST_KEY, Path("key"), "esap/work")
+    site = SshProgram(at, runner_dir(), "esap_slurm", "esap_runner")
+    monkeypatch.setattr(site, "_connected", lambda: Disk(tmp_path))
+    with pytest.raises(BackendUnavailable, match="work area esap/work is not there: is the disk mounted"):
+        site._install()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "esap" / "work").mkdir(parents=True)
+    for _ in range(2):
+        site._install()
+    placed = {p.name for p in (tmp_path / "esap" / "work" / "bin").glob("*/*")}
+    assert placed == {"esap_slurm.pyz", "esap_runner.pyz"}
 
 
 @pytest.mark.parametrize(
