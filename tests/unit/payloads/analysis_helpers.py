@@ -1,6 +1,7 @@
 """What tests of an analysis do with its files, in the environment that has astropy.
 
 python analysis_helpers.py corrupt-map IN DIR | corrupt-spectrum IN DIR | numbers ON OFF ALPHA | maps IN
+    | rewrite IN OUT CHANGE | sums IN
 """
 
 from __future__ import annotations
@@ -71,6 +72,64 @@ SPECTRA: dict[str, Change] = {
     "nan": _cell("dnde", float("nan")),
     "limit": _cell("dnde_ul", 0.0),
 }
+
+
+def _unit(hdu: str, column: str, unit: str, factor: float = 1) -> Change:
+    """Give a column another unit, with its values multiplied."""
+
+    def apply(hdus: Any) -> None:
+        hdus[hdu].data[column] *= factor
+        hdus[hdu].columns[column].unit = unit
+
+    return apply
+
+
+def _all(*changes: Change) -> Change:
+    def apply(hdus: Any) -> None:
+        for change in changes:
+            change(hdus)
+
+    return apply
+
+
+# The same content as others write it, and what cannot be understood.
+REWRITTEN: dict[str, Change] = {
+    "no checksums": _nothing,
+    "no units": _unit("EVENTS", "ENERGY", ""),
+    "seconds": _unit("EVENTS", "RA", "s"),
+    "GeV and rad": _all(
+        _unit("EVENTS", "ENERGY", "GeV", 1e3),
+        *(_unit("EVENTS", n, "rad", 0.017453292519943295) for n in ("RA", "DEC")),
+    ),
+    "irf: no units": _unit("EFFECTIVE AREA", "EFFAREA", ""),
+    "irf: cm2, TeV-1, arcmin, GeV, deg-2": _all(
+        _unit("EFFECTIVE AREA", "EFFAREA", "cm2", 1e4),
+        _unit("BACKGROUND", "BKG", "TeV-1 s-1 sr-1", 1e6),
+        *(_unit("BACKGROUND", f"THETA_{end}", "arcmin", 60) for end in ("LO", "HI")),
+        *(_unit("ENERGY DISPERSION", f"ENERG_{end}", "GeV", 1e3) for end in ("LO", "HI")),
+        *(_unit("EFFECTIVE AREA", f"ENERG_{end}", "GeV", 1e3) for end in ("LO", "HI")),
+        _unit("POINT SPREAD FUNCTION", "RPSF", "deg-2", 0.017453292519943295**2),
+    ),
+}
+
+
+def rewrite(source: Path, target: Path, change: str) -> None:
+    from astropy.io import fits
+
+    with fits.open(source) as hdus:
+        copy = fits.HDUList([hdu.copy() for hdu in hdus])
+    REWRITTEN[change](copy)
+    copy.writeto(target, checksum="remove" if change == "no checksums" else True)
+
+
+def sums(path: Path) -> dict[str, float]:
+    """Sum up what a file of counts holds."""
+    from astropy.io import fits
+
+    with fits.open(path) as hdus:
+        images = {name: float(hdus[name].data.sum()) for name in ("COUNTS", "ACCEPTANCE")}
+        table = hdus["ONOFF"].data
+        return images | {name: float(table[name].sum()) for name in ("N_ON", "N_OFF", "EXPECTED")}
 
 
 def corrupt(source: Path, directory: Path, changes: dict[str, Change]) -> None:
@@ -144,6 +203,10 @@ def main(command: str, *arguments: str) -> Any:
             return reports(Path(arguments[1]), f"validate-{kind}")
         case "numbers":
             return numbers(*map(float, arguments))
+        case "rewrite":
+            return rewrite(Path(arguments[0]), Path(arguments[1]), arguments[2])
+        case "sums":
+            return sums(Path(arguments[0]))
         case _:
             return maps(Path(arguments[0]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
@@ -212,6 +213,63 @@ def test_a_damaged_event_list_is_refused(work: Path) -> None:
     result = count(work, 1)
     assert result.code == 3
     assert "cannot read dl3_000001.fits.gz" in result.stderr
+
+
+def exchange(work: Path, name: str, change: str) -> None:
+    """Put another file of that name into the directory."""
+    source = (work / name).resolve()
+    (work / name).unlink()
+    helper("rewrite", source, work / name, change)
+
+
+def test_an_event_list_without_checksums_is_taken_and_the_log_says_so(analysed: Path, work: Path) -> None:
+    exchange(work, "dl3_000001.fits.gz", "no checksums")
+    result = count(work, 1)
+    assert result.code == 0, result.stderr
+    assert "dl3_000001.fits.gz could not be checked for damage: it has no DATASUM of PRIMARY" in result.stderr
+    counts = "counts_00000.fits.gz"
+    assert (work / counts).read_bytes() == (analysed / counts).read_bytes()
+
+
+def test_a_response_whose_bytes_have_changed_is_refused(work: Path) -> None:
+    content = bytearray(gzip.decompress((work / "irf.fits.gz").read_bytes()))
+    content[-2880] ^= 1
+    (work / "irf.fits.gz").unlink()
+    (work / "irf.fits.gz").write_bytes(gzip.compress(content))
+    result = count(work, 1)
+    assert result.code == 3
+    assert "irf.fits.gz is damaged: wrong DATASUM of BACKGROUND" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("dl3_000001.fits.gz", "GeV and rad"),
+        ("irf.fits.gz", "irf: cm2, TeV-1, arcmin, GeV, deg-2"),
+    ],
+)
+def test_the_same_in_other_units_gives_the_same(analysed: Path, work: Path, name: str, change: str) -> None:
+    exchange(work, name, change)
+    result = count(work, 1)
+    assert result.code == 0, result.stderr
+    found, expected = (helper("sums", d / "counts_00000.fits.gz") for d in (work, analysed))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("dl3_000001.fits.gz", "no units", "ENERGY is in None: allowed is what converts to TeV"),
+        ("dl3_000001.fits.gz", "seconds", "RA is in 's': allowed is what converts to deg"),
+        ("irf.fits.gz", "irf: no units", "EFFAREA is in None: allowed is what converts to m2"),
+    ],
+)
+def test_columns_without_a_unit_that_fits_are_refused(work: Path, name: str, change: str, told: str) -> None:
+    exchange(work, name, change)
+    result = count(work, 1)
+    assert result.code == 3
+    assert name in result.stderr
+    assert told in result.stderr
 
 
 def test_counts_of_another_map_are_refused(work: Path) -> None:

@@ -23,11 +23,13 @@ from .geometry import KEYS, Geometry, separations
 from .reading import PayloadError
 from .response import Response, read_response
 from .storing import FIXED_DATE, write_fits
-from .strict import DamagedError, checksum_problems, load, parse
+from .strict import read_input
+from .units import column
 
 LOG = logging.getLogger(__name__)
 COUNTS, ACCEPTANCE, ONOFF = "COUNTS", "ACCEPTANCE", "ONOFF"
 NEEDED = ("OBS_ID", "RA_PNT", "DEC_PNT", "LIVETIME")
+READ = {"RA": "deg", "DEC": "deg", "ENERGY": "TeV"}
 # Events of the source spill over into regions close to the on region.
 NEIGHBOURS, ENOUGH_REGIONS = 1, 3
 
@@ -110,21 +112,18 @@ def edges_of(config: Mapping[str, Any]) -> Floats:
 
 def read_events(path: Path, obs_id: int) -> EventFile:
     """Read an event list; PayloadError for a damaged file, or one of another observation."""
-    try:
-        content = load(path)
-        hdus = parse(content)
-    except DamagedError as error:
-        raise PayloadError(f"cannot read {path.name} as FITS: {error}") from error
-    if wrong := [f"{name}: {', '.join(p)}" for name, p in checksum_problems(content, hdus) if p]:
-        raise PayloadError(f"{path.name} is damaged: {'; '.join(wrong)}")
+    hdus = read_input(path)
     if EVENTS not in hdus or (missing := [k for k in NEEDED if k not in hdus[EVENTS].header]):
         what = f"has no {', '.join(missing)}" if EVENTS in hdus else f"has no table {EVENTS}"
         raise PayloadError(f"{path.name} is no event list of GADF: it {what}")
-    header, data = hdus[EVENTS].header, hdus[EVENTS].data
+    header = hdus[EVENTS].header
     if header["OBS_ID"] != obs_id:
         raise PayloadError(f"{path.name} is of observation {header['OBS_ID']}: allowed {obs_id}")
-    columns = (np.asarray(data[name], dtype=float) for name in ("RA", "DEC", "ENERGY"))
-    return EventFile(path.name, header, *columns)
+    try:
+        ra, dec, energy = (column(hdus[EVENTS], name, unit) for name, unit in READ.items())
+    except (KeyError, ValueError) as error:
+        raise PayloadError(f"{path.name} is no event list of GADF: {error}") from error
+    return EventFile(path.name, header, ra, dec, energy)
 
 
 def background_map(

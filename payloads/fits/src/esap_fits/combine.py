@@ -20,7 +20,7 @@ from .results import Outcome, write_outcome
 from .skymap import ring_maps
 from .spectrum import flux_points
 from .storing import FIXED_DATE
-from .strict import DamagedError, checksum_problems, load, parse
+from .strict import read_input
 
 LOG = logging.getLogger(__name__)
 
@@ -73,13 +73,7 @@ def combine(config_path: Path) -> None:
 
 def read_counts(path: Path, geometry: Geometry, edges: Floats) -> Counts:
     """Read counts; PayloadError for a damaged file, or one of another map or binning."""
-    try:
-        content = load(path)
-        hdus = parse(content)
-    except DamagedError as error:
-        raise PayloadError(f"cannot read {path.name} as FITS: {error}") from error
-    if wrong := [f"{name}: {', '.join(p)}" for name, p in checksum_problems(content, hdus) if p]:
-        raise PayloadError(f"{path.name} is damaged: {'; '.join(wrong)}")
+    hdus = read_input(path)
     if missing := [name for name in (COUNTS, ACCEPTANCE, ONOFF) if name not in hdus]:
         raise PayloadError(f"{path.name} holds no counts: {', '.join(missing)} missing")
     if geometry_of(hdus[COUNTS].header) != geometry:

@@ -22,7 +22,7 @@ from . import CREATOR, reading, sky
 from .detector import LAYOUTS, MODELS, Floats
 from .reading import PayloadError
 from .storing import FIXED_DATE, write_fits
-from .strict import DamagedError, checksum_problems, load, parse
+from .strict import read_input
 from .toy_sky import Array, Showers, draw
 
 LOG = logging.getLogger(__name__)
@@ -285,13 +285,7 @@ def _write(path: Path, header: Keywords, columns: dict[str, Floats], date: str) 
 
 def read_dl0(path: Path) -> RawFile:
     """Read a raw file; PayloadError names the file and what is wrong with it."""
-    try:
-        content = load(path)
-        hdus = parse(content)
-    except DamagedError as error:
-        raise PayloadError(f"cannot read {path.name} as FITS: {error}") from error
-    if wrong := [f"{name}: {', '.join(p)}" for name, p in checksum_problems(content, hdus) if p]:
-        raise PayloadError(f"{path.name} is damaged: {'; '.join(wrong)}")
+    hdus = read_input(path)
     try:
         table = hdus[EXTENSION]
         header = Keywords(**{name: table.header[key] for name, (key, _) in CARDS.items()})

@@ -15,7 +15,7 @@ from . import CREATOR, reading
 from .detector import LAYOUTS, MODELS, PARTICLES, Detector, Floats
 from .reading import PayloadError
 from .storing import FIXED_DATE, write_fits
-from .strict import DamagedError, checksum_problems, load, parse
+from .strict import read_input
 
 LOG = logging.getLogger(__name__)
 EXTENSION = "EVENTS"
@@ -177,13 +177,7 @@ def _describe(header: fits.Header, thrown: Thrown, config: dict[str, Any], trigg
 
 def read_events(path: Path) -> EventFile:
     """Read what `simulate` wrote; PayloadError names the file and what is wrong with it."""
-    try:
-        content = load(path)
-        hdus = parse(content)
-    except DamagedError as error:
-        raise PayloadError(f"cannot read {path} as FITS: {error}") from error
-    if wrong := [f"{name}: {', '.join(p)}" for name, p in checksum_problems(content, hdus) if p]:
-        raise PayloadError(f"{path} is damaged: {'; '.join(wrong)}")
+    hdus = read_input(path)
     try:
         table = hdus[EXTENSION]
         header = table.header

@@ -21,14 +21,15 @@ def open_checked(path: Path, report: Report) -> fits.HDUList | None:
         _note_readable(report, f"{error}")
         return None
     _note_readable(report, "")
-    for name, problems in checksum_problems(content, hdus):
+    for name, sums in checksum_problems(content, hdus):
+        problems = ", ".join(f"{keyword} is {state}" for keyword, state in sums.items())
         report.add(
             "file.checksum",
             name,
             not problems,
-            value=", ".join(problems) or "right",
+            value=problems or "right",
             allowed="CHECKSUM and DATASUM of the HDU's bytes",
-            message=", ".join(problems),
+            message=problems,
         )
     return hdus
 

@@ -12,34 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy import units as u
 from astropy.io import fits
 
 from . import reading
 from .detector import Floats
 from .fits_checks import open_checked
 from .report import Report
+from .response import AXIS_UNITS, LAYOUTS, Layout
+from .units import scale_to
 
 FORMAT = "gadf-irf"
-AXIS_UNITS = {"ENERG": "TeV", "MIGRA": "", "THETA": "deg", "RAD": "deg"}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What GADF asks of one kind of HDU; `axes` in the order of FITS, numpy has them reversed."""
-
-    hduclas2: tuple[str, ...]
-    column: str
-    unit: str
-    axes: tuple[str, ...]
-
-
-LAYOUTS = {
-    "AEFF_2D": Layout(("EFF_AREA",), "EFFAREA", "m2", ("ENERG", "THETA")),
-    "EDISP_2D": Layout(("EDISP",), "MATRIX", "", ("ENERG", "MIGRA", "THETA")),
-    "PSF_TABLE": Layout(("RPSF", "PSF"), "RPSF", "sr-1", ("ENERG", "THETA", "RAD")),
-    "BKG_2D": Layout(("BKG",), "BKG", "MeV-1 s-1 sr-1", ("ENERG", "THETA")),
-}
 
 
 def _are_components(value: Any) -> bool:
@@ -186,7 +168,7 @@ def _grid_of(hdu: Any, kind: str, report: Report) -> Grid | None:
         allowed=f"one row of {', '.join(wanted)}",
         message="; ".join(problems),
     )
-    scales = {name: _scale(hdu, name, unit) for name, unit in wanted.items()} if columns_fit else {}
+    scales = {name: scale_to(hdu, name, unit) for name, unit in wanted.items()} if columns_fit else {}
     bad = [
         f"{name} in {hdu.columns[name].unit!r}, not in {wanted[name] or 'no unit'}"
         for name, scale in scales.items()
@@ -218,13 +200,6 @@ def _grid_of(hdu: Any, kind: str, report: Report) -> Grid | None:
         message=f"{layout.column} has shape {grid.values.shape}, its axes say {shape}",
     )
     return grid if fits_axes else None
-
-
-def _scale(hdu: Any, name: str, unit: str) -> float | None:
-    try:
-        return float(u.Unit(hdu.columns[name].unit or "").to(u.Unit(unit)))
-    except (u.UnitConversionError, ValueError):
-        return None
 
 
 def _check_grid(grid: Grid, profile: Profile, report: Report) -> bool:

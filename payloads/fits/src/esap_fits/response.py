@@ -7,16 +7,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 
 from .detector import Floats
 from .reading import PayloadError
-from .strict import DamagedError, load, parse
+from .strict import read_input
+from .units import column
 
+AXIS_UNITS = {"ENERG": "TeV", "MIGRA": "", "THETA": "deg", "RAD": "deg"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What GADF asks of one kind of HDU; `axes` in the order of FITS, numpy has them reversed."""
+
+    hduclas2: tuple[str, ...]
+    column: str
+    unit: str
+    axes: tuple[str, ...]
+
+
+LAYOUTS = {
+    "AEFF_2D": Layout(("EFF_AREA",), "EFFAREA", "m2", ("ENERG", "THETA")),
+    "EDISP_2D": Layout(("EDISP",), "MATRIX", "", ("ENERG", "MIGRA", "THETA")),
+    "PSF_TABLE": Layout(("RPSF", "PSF"), "RPSF", "sr-1", ("ENERG", "THETA", "RAD")),
+    "BKG_2D": Layout(("BKG",), "BKG", "MeV-1 s-1 sr-1", ("ENERG", "THETA")),
+}
 HDUS = {
-    "aeff": ("EFFECTIVE AREA", ("ENERG", "THETA", "EFFAREA")),
-    "edisp": ("ENERGY DISPERSION", ("ENERG", "MIGRA", "THETA", "MATRIX")),
-    "psf": ("POINT SPREAD FUNCTION", ("ENERG", "THETA", "RAD", "RPSF")),
-    "bkg": ("BACKGROUND", ("ENERG", "THETA", "BKG")),
+    "aeff": ("EFFECTIVE AREA", "AEFF_2D"),
+    "edisp": ("ENERGY DISPERSION", "EDISP_2D"),
+    "psf": ("POINT SPREAD FUNCTION", "PSF_TABLE"),
+    "bkg": ("BACKGROUND", "BKG_2D"),
 }
 MEV_PER_TEV = 1e6
 CM2_PER_M2 = 1e4
@@ -26,7 +47,7 @@ FINE = 10  # steps within a bin of true energy
 
 @dataclass(frozen=True)
 class Table:
-    """One component: bin edges of its axes by name, and its values as the file has them."""
+    """One component: bin edges of its axes by name, and its values, in the units of GADF."""
 
     edges: dict[str, Floats]
     values: Floats
@@ -110,20 +131,24 @@ def reference_flux(energy_tev: Floats) -> Floats:
 
 def read_response(path: Path) -> Response:
     """Read a response; PayloadError names the file and what is wrong with it."""
+    hdus = read_input(path)
     try:
-        hdus = parse(load(path))
-        return Response(path.name, **{name: _table(hdus[hdu], axes) for name, (hdu, axes) in HDUS.items()})
-    except DamagedError as error:
-        raise PayloadError(f"cannot read {path.name} as FITS: {error}") from error
+        tables = {name: _table(hdus[hdu], LAYOUTS[kind]) for name, (hdu, kind) in HDUS.items()}
     except (KeyError, ValueError) as error:
         raise PayloadError(f"{path.name} is no complete response of GADF: {error}") from error
+    return Response(path.name, **tables)
 
 
-def _table(hdu: Any, names: tuple[str, ...]) -> Table:
-    *axes, values = names
-    row = hdu.data[0]
-    edges = {axis: np.append(row[f"{axis}_LO"], row[f"{axis}_HI"][-1:]).astype(float) for axis in axes}
-    array = np.asarray(row[values], dtype=float)
-    if array.shape != tuple(len(edges[axis]) - 1 for axis in reversed(axes)):
-        raise ValueError(f"{values} has the shape {array.shape}, which is not that of its axes")
-    return Table(edges, array)
+def _table(hdu: Any, layout: Layout) -> Table:
+    if not isinstance(hdu, fits.BinTableHDU) or len(hdu.data) != 1:
+        raise ValueError(f"{hdu.name} is no table of one row")
+    edges = {axis: _edges(hdu, axis) for axis in layout.axes}
+    (values,) = column(hdu, layout.column, layout.unit)
+    if values.shape != tuple(len(edges[axis]) - 1 for axis in reversed(layout.axes)):
+        raise ValueError(f"{layout.column} has the shape {values.shape}, which is not that of its axes")
+    return Table(edges, values)
+
+
+def _edges(hdu: Any, axis: str) -> Floats:
+    low, high = (column(hdu, f"{axis}_{side}", AXIS_UNITS[axis]).ravel() for side in ("LO", "HI"))
+    return np.append(low, high[-1:])

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from astropy import units as u
 from astropy.io import fits
 
 from .detector import Floats
 from .report import Report
+from .units import scale_to
 
 VERSIONS = (["0", "2"], ["0", "3"])
 Columns = Mapping[str, tuple[str, str | None]]  # name: form of FITS, unit
@@ -123,14 +123,6 @@ def _fits_form(found: str, wanted: str) -> bool:
         return letter == "A"
     repeat = found[: len(found) - len(letter)] or "1"
     return repeat == "1" and letter in NUMBERS
-
-
-def scale_to(hdu: Any, name: str, unit: str) -> float | None:
-    """Give the factor from a column's unit to another; None when there is none."""
-    try:
-        return float(u.Unit(hdu.columns[name].unit or "").to(u.Unit(unit)))
-    except (u.UnitConversionError, ValueError):
-        return None
 
 
 def _values(hdu: Any, name: str, scale: float | None, form: str) -> Any:
