@@ -15,6 +15,7 @@ from store.sessions import transaction
 
 log = logging.getLogger(__name__)
 TURN_S = 0.5
+MOST_OF_ONE = 200  # requests of one user that wait in a process: each holds a connection
 
 
 class Watch:
@@ -23,14 +24,19 @@ class Watch:
     def __init__(self, turn: float = TURN_S) -> None:
         self._turn = turn
         self._waiting: dict[int, set[asyncio.Future[Phase | None]]] = defaultdict(set)
-        self._known: dict[asyncio.Future[Phase | None], Phase] = {}
+        self._known: dict[asyncio.Future[Phase | None], tuple[Phase, str]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def changed(self, job_id: int, known: Phase, within: float | None) -> None:
-        """Return when the job's phase is another than `known`, or after so many seconds."""
+    async def changed(self, job_id: int, known: Phase, within: float | None, user: str) -> None:
+        """Return when the job's phase is another than `known`, or after so many seconds.
+
+        At once when so many requests of the user wait already: a service may wait for less than it was asked.
+        """
+        if sum(whose == user for _known, whose in self._known.values()) >= MOST_OF_ONE:
+            return
         future: asyncio.Future[Phase | None] = asyncio.get_running_loop().create_future()
         self._waiting[job_id].add(future)
-        self._known[future] = known
+        self._known[future] = known, user
         if self._task is None or self._task.done():
             # A context of its own: the turns serve all callers and see all jobs.
             self._task = asyncio.create_task(self._watch(), context=contextvars.Context())
@@ -56,7 +62,7 @@ class Watch:
                 continue
             for job_id, futures in list(self._waiting.items()):
                 for future in list(futures):
-                    if not future.done() and found.get(job_id) != self._known[future]:
+                    if not future.done() and found.get(job_id) != self._known[future][0]:
                         future.set_result(found.get(job_id))
 
 

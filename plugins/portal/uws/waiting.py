@@ -26,7 +26,7 @@ async def waited(job: JobView, jobs: Jobs, request: Request, seconds: int, phase
     if not job.phase.is_active or (phase is not None and phase is not job.phase):
         return job
     within = LONGEST_S if seconds == FOREVER else min(seconds, LONGEST_S)
-    news = asyncio.create_task(watch.changed(job.id, job.phase, within))
+    news = asyncio.create_task(watch.changed(job.id, job.phase, within, jobs.user.get_name()))
     gone = asyncio.create_task(_gone(request))
     try:
         await asyncio.wait({news, gone}, return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,7 @@ import pytest
 
 from portal.core import watch as module
 from portal.core.phases import Phase
-from portal.core.watch import Watch
+from portal.core.watch import MOST_OF_ONE, Watch
 
 
 class Table:
@@ -43,8 +43,8 @@ async def turns(table: Table, count: int) -> None:
 def test_all_who_wait_are_woken_by_one_query_a_turn(table: Table) -> None:
     async def wait() -> None:
         watch = Watch(turn=0.005)
-        waiting = [asyncio.create_task(watch.changed(1, Phase.QUEUED, None)) for _ in range(200)]
-        other = asyncio.create_task(watch.changed(2, Phase.PENDING, None))
+        waiting = [asyncio.create_task(watch.changed(1, Phase.QUEUED, None, f"u{n}")) for n in range(200)]
+        other = asyncio.create_task(watch.changed(2, Phase.PENDING, None, "alice"))
         await turns(table, 3)
         assert not any(w.done() for w in (*waiting, other))
         assert table.queries == [[1, 2]] * len(table.queries)
@@ -58,19 +58,19 @@ def test_all_who_wait_are_woken_by_one_query_a_turn(table: Table) -> None:
 
 
 def test_a_change_before_the_waiting_began_is_not_missed(table: Table) -> None:
-    asyncio.run(Watch(turn=0.001).changed(1, Phase.PENDING, None))
+    asyncio.run(Watch(turn=0.001).changed(1, Phase.PENDING, None, "alice"))
     assert len(table.queries) == 1
 
 
 def test_the_time_of_a_client_ends(table: Table) -> None:
-    asyncio.run(Watch(turn=3600).changed(1, Phase.QUEUED, 0.01))
+    asyncio.run(Watch(turn=3600).changed(1, Phase.QUEUED, 0.01, "alice"))
     assert table.queries == []
 
 
 def test_clients_that_go_away_are_forgotten(table: Table) -> None:
     async def leave() -> None:
         watch = Watch(turn=0.001)
-        waiting = asyncio.create_task(watch.changed(1, Phase.QUEUED, None))
+        waiting = asyncio.create_task(watch.changed(1, Phase.QUEUED, None, "alice"))
         await turns(table, 1)
         waiting.cancel()
         await asyncio.wait({waiting})
@@ -81,10 +81,32 @@ def test_clients_that_go_away_are_forgotten(table: Table) -> None:
     asyncio.run(leave())
 
 
+def test_one_user_does_not_keep_all_connections(table: Table) -> None:
+    async def wait() -> None:
+        watch = Watch(turn=0.001)
+        waiting = [
+            asyncio.create_task(watch.changed(1, Phase.QUEUED, None, "alice")) for _ in range(MOST_OF_ONE)
+        ]
+        await turns(table, 1)
+        await watch.changed(1, Phase.QUEUED, None, "alice")
+        other = asyncio.create_task(watch.changed(1, Phase.QUEUED, None, "bob"))
+        await turns(table, 2)
+        assert not any(w.done() for w in (*waiting, other))
+        waiting[0].cancel()
+        await asyncio.wait({waiting[0]})
+        waiting[0] = asyncio.create_task(watch.changed(1, Phase.QUEUED, None, "alice"))
+        await turns(table, 2)
+        assert not waiting[0].done()
+        table.phases[1] = Phase.EXECUTING
+        await asyncio.gather(*waiting, other)
+
+    asyncio.run(wait())
+
+
 def test_a_database_that_is_away_is_asked_again(table: Table) -> None:
     async def wait() -> None:
         table.is_away = True
-        waiting = asyncio.create_task(Watch(turn=0.001).changed(1, Phase.QUEUED, None))
+        waiting = asyncio.create_task(Watch(turn=0.001).changed(1, Phase.QUEUED, None, "alice"))
         await turns(table, 2)
         table.is_away, table.phases[1] = False, Phase.COMPLETED
         await waiting

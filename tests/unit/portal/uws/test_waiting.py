@@ -12,11 +12,14 @@ from portal.core.phases import Phase
 from portal.core.watch import Watch
 from portal.uws import waiting
 from portal.uws.waiting import FOREVER, LONGEST_S, waited
+from tests.unit.portal.conftest import user
 from tests.unit.portal.uws.test_representations import PENDING
 
 
 class Jobs:
     """Gives the job as it is afterwards."""
+
+    user = user("alice")
 
     async def get(self, job_id: int) -> Any:
         return replace(PENDING, id=job_id, phase=Phase.ABORTED)
@@ -44,8 +47,8 @@ class Recorder(Watch):
         super().__init__()
         self.asked: list[Any] = []
 
-    async def changed(self, job_id: int, known: Phase, within: float | None) -> None:
-        self.asked.append((job_id, known, within))
+    async def changed(self, job_id: int, known: Phase, within: float | None, user: str) -> None:
+        self.asked.append((job_id, known, within, user))
 
 
 def ask(job: Any, seconds: int, phase: Phase | None = None) -> Any:
@@ -59,7 +62,7 @@ def test_the_time_has_a_limit(monkeypatch: pytest.MonkeyPatch, seconds: int, wit
     watch = Recorder()
     monkeypatch.setattr(waiting, "watch", watch)
     assert asyncio.run(ask(PENDING, seconds)).phase is Phase.ABORTED
-    assert watch.asked == [(12, Phase.PENDING, within)]
+    assert watch.asked == [(12, Phase.PENDING, within, "alice")]
 
 
 @pytest.mark.parametrize("phase", [p for p in Phase if not p.is_active])
