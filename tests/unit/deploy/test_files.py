@@ -137,6 +137,12 @@ def test_the_chart_gets_the_settings_of_the_image() -> None:
     }
 
 
+def test_a_session_that_no_issuer_ends_is_short() -> None:
+    file = configparser.ConfigParser()
+    file.read(PROJECT / "deploy" / "airflow.cfg")
+    assert file.getint("api_auth", "jwt_expiration_time") <= 3600
+
+
 def test_the_page_tells_who_has_each_secret() -> None:
     page = (PROJECT / "docs" / "security.md").read_text()
     rows = re.findall(r"^\| (`[a-z_.`, ]+`) \| ([a-z, ;-]+) \|", page, re.MULTILINE)
