@@ -106,7 +106,7 @@ class Mint:
         earlier = {"exp": now - HOUR_S, "iat": now - 2 * HOUR_S, "nbf": now - 2 * HOUR_S}
         made: dict[str, Callable[[], str | None]] = {
             "no token": lambda: None,
-            "garbage": lambda: "eyJhbGciOiJSUzI1NiJ9.e30",
+            "garbage": lambda: "eyJhbGciOiJSUzI1NiJ9.e30",  # pragma: allowlist secret
             "expired": lambda: self._signed(good | earlier),
             "not yet valid": lambda: self._signed(good | {"nbf": now + HOUR_S}),
             "wrong audience": lambda: self._signed(good | {"aud": "rucio"}),
