@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from diracx.client.aio import AsyncDiracClient
     from diracx.client.sync import SyncDiracClient
 
+LOG = logging.getLogger(__name__)
 SYSTEM = "DiracX"
 JOBS_PER_POST = 20  # DiracX's own limit on submit_jdl_jobs
 POSTS_IN_FLIGHT = 4
@@ -423,6 +424,9 @@ async def _fetch_reports(client: AsyncDiracClient, attempts: Sequence[Attempt]) 
             for pfn in await client.jobs.get_job_sandbox(int(attempt.job_id), "output"):
                 place = await client.jobs.get_sandbox_file(pfn=pfn)
                 answer = await http.get(place.url)
+                if answer.status_code == httpx2.codes.NOT_FOUND:
+                    LOG.warning("the sandbox %s of job %s is lost", pfn, attempt.job_id)
+                    continue
                 answer.raise_for_status()
                 if (content := read_member(answer.content, REPORT)) is not None:
                     reports[attempt.job_id] = json.loads(content)

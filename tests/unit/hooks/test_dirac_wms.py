@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import gc
+import io
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
+import zstandard
 from airflow.sdk import Connection
 
-from esap_batch.jobs import Batch, JobState, Limits
+from esap_batch.jobs import Attempt, Batch, JobState, Limits
 from esap_batch.stages import Moves
 from hooks import dirac_wms
 from hooks.broker import LoginNeeded, Token
@@ -163,6 +168,37 @@ def test_a_purse_holds_one_token_and_leaves_no_file_behind() -> None:
 )
 def test_an_answer_of_http_says_whether_another_try_helps(status: int, kind: type) -> None:
     assert dirac_wms._kind_of(status) is kind
+
+
+def sandbox(report: dict[str, Any]) -> bytes:
+    content, stream = json.dumps(report).encode(), io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        member = tarfile.TarInfo("job-report.json")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return zstandard.ZstdCompressor().compress(stream.getvalue())
+
+
+def test_a_lost_sandbox_takes_no_other_report_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store has lost what DIRAC still knows; an error of the store is no such thing."""
+
+    async def named(job_id: int, _kind: str) -> list[str]:
+        return [str(job_id)]
+
+    async def placed(pfn: str) -> SimpleNamespace:
+        return SimpleNamespace(url=f"http://store/{pfn}")
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        status = {"/8": 404, "/9": 503}.get(request.url.path, 200)
+        return httpx2.Response(status, content=sandbox({"reason": "OK"}))
+
+    transport, opened = httpx2.MockTransport(answer), httpx2.AsyncClient
+    monkeypatch.setattr(httpx2, "AsyncClient", lambda: opened(transport=transport))
+    client: Any = SimpleNamespace(jobs=SimpleNamespace(get_job_sandbox=named, get_sandbox_file=placed))
+    seven, eight, nine = (Attempt(n, 0, 1, JobState.DONE) for n in "789")
+    assert asyncio.run(dirac_wms._fetch_reports(client, [seven, eight])) == {"7": {"reason": "OK"}}
+    with pytest.raises(httpx2.HTTPStatusError):
+        asyncio.run(dirac_wms._fetch_reports(client, [seven, nine]))
 
 
 def test_counts_say_which_files_running_jobs_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
