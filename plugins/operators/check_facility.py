@@ -15,7 +15,6 @@ from esap_batch.health import CHECKS, CONNECTION, JOB, STORAGE, Check, Health, O
 from esap_batch.jobs import Attempt, InputFile, JobState, Load, group_name
 from esap_batch.metrics import IN_ORDER
 from esap_batch.probe import PING, PROGRAM, failure, findings, found_lfn, probe_batch
-from esap_batch.products import work_lfn
 from hooks import facility_health
 from hooks.backends import facility_named
 from hooks.broker import LoginNeeded
@@ -91,13 +90,20 @@ class CheckFacility(BaseOperator):
         made = [Check(CONNECTION, Outcome.PASSED)]
         try:
             made += self._of_job(site, group, event, submitted_at)
-            site.backend.cancel(group)
-            site.backend.clean_up(group)
         except TROUBLE as error:
             made = [Check(CONNECTION, _outcome(error), _short(error))]
-        lfn = work_lfn(group)
-        site.storage.delete_tree(site.pfns([lfn])[lfn])
+        self._clean_up(site, group)
         return self._end(made)
+
+    def _clean_up(self, site: Site, group: str) -> None:
+        """Leave nothing; what cannot be cleaned up now keeps its signature, for `EndOrphans`."""
+        try:
+            site.backend.cancel(group)
+            site.backend.clean_up(group)
+        except TROUBLE as error:  # a job that is just being killed has not ended: no fault of the facility
+            self.log.warning("batch %s is left: %s", group, error)
+        else:
+            site.storage.delete_tree(site.area(group))
 
     def _of_job(self, site: Site, group: str, event: dict[str, Any], submitted_at: float) -> Iterable[Check]:
         if event["status"] == "waits":

@@ -15,7 +15,7 @@ from esap_batch.probe import FOUND
 from esap_batch.products import work_lfn
 from hooks import facility_health
 from hooks.broker import LoginNeeded
-from hooks.errors import BackendUnavailable
+from hooks.errors import BackendRefused, BackendUnavailable
 from hooks.storage_element import StorageElement
 from operators.check_facility import CheckFacility, TellHealth, account_for
 from tests.unit.conftest import DAG_ID, RUN_ID, World
@@ -187,6 +187,19 @@ def test_a_back_end_that_falls_silent_meanwhile(world: World, monkeypatch: pytes
 
     monkeypatch.setattr(world.backend, "attempts", silent)
     assert "connection failed (DiracX at http://dirac does not answer" in judged(world).fault
+
+
+def test_a_job_that_is_just_being_killed_is_no_fault_of_the_facility(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_group: str) -> None:
+        raise BackendRefused("esap_slurm", "host", "some of its jobs have not ended")
+
+    monkeypatch.setattr(world.backend, "clean_up", refuse)
+    begun(world)
+    health = judged(world, {"status": "waits", "message": "it still waits or runs"})
+    assert (health.fault, health.outcome(CONNECTION).outcome) == ("", Outcome.PASSED)
+    assert world.path(f"{work_lfn(GROUP)}/run.json").exists()
 
 
 def test_a_facility_that_nobody_may_test_is_not_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
