@@ -120,7 +120,8 @@ class DataSelection:
         }
         about: dict[str, Any] = {name: _text(values) for name, values in texts.items() if values}
         counts = len(self.chosen), len(self.unmatched)
-        return {**about, "selected_observations": counts[0], "selected_unmatched": counts[1]}
+        told = {"selected_observations": counts[0], "selected_unmatched": counts[1]}
+        return {**about, **_period(metadata), **_pointing(metadata), **told}
 
     def document(self) -> dict[str, Any]:
         """Give the selection as JSON, as it is kept with the product."""
@@ -336,6 +337,19 @@ def _text(values: Iterable[str]) -> str:
     """List values in one text, cut to `LONGEST_TEXT`."""
     text = ", ".join(sorted(values))
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
+
+
+def _period(observations: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Give the time of all observations, as far as each of them tells its own."""
+    ends = {"start_time": min, "stop_time": max}
+    told = {name: [str(o[name]) for o in observations if o.get(name)] for name in ends}
+    return {name: ends[name](times) for name, times in told.items() if 0 < len(times) == len(observations)}
+
+
+def _pointing(observations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Say where the only observation has looked."""
+    names = [n for n in ("ra_pnt_deg", "dec_pnt_deg") if len(observations) == 1 and n in observations[0]]
+    return {name: observations[0][name] for name in names}
 
 
 def _listed(sentence: str, unmatched: Sequence[Unmatched]) -> str:

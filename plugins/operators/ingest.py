@@ -13,6 +13,7 @@ from esap_batch.facilities import AUTO
 from esap_batch.jobs import InputFile
 from esap_batch.manifest import Manifest
 from esap_batch.metadata import product_metadata
+from esap_batch.obscore import obscore
 from esap_batch.products import (
     Claim,
     ProductFile,
@@ -187,6 +188,7 @@ class IngestProduct(BaseOperator):
         )
         if self.container:
             common |= {f"image_{k}": self.container[k] for k in ("dataset", "recipe", "sha256")}
+        common |= obscore(common, workflow.product.get("obscore", {}), target.dataset)
         completeness = {
             "esap_complete": not target.missing,
             "esap_missing_jobs": target.missing,

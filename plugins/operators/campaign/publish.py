@@ -11,6 +11,7 @@ from esap_batch import __version__
 from esap_batch.carousel import Block, Item, Outcome
 from esap_batch.manifest import Manifest, build_manifest
 from esap_batch.metadata import product_metadata
+from esap_batch.obscore import obscore
 from esap_batch.products import QUARANTINE_AREA, ProductFile, Verdict, judge
 from esap_batch.provenance import BatchActivity, Production, prov_json
 from esap_batch.workflows import Workflow
@@ -92,6 +93,7 @@ def _publication(work: Work, workflow: Workflow, block: Block, checked: Checked)
         **work.use_case.measured(reports),
         "esap_run": work.run,
     }
+    metadata |= obscore(metadata, workflow.product.get("obscore", {}), item.product)
     return Publication(item.product, (*manifest.files, *papers), metadata)
 
 

@@ -257,9 +257,22 @@ def test_it_says_what_a_facility_needs_and_what_the_product_is_about(lake: FakeC
         "target": "Crab (toy)",
         "selected_obs_ids": "1, 2",
         "selected_irfs": "/ctao/irf/x/irf-g1",
+        "start_time": "2026-11-05T22:00:00",
         "selected_observations": 2,
         "selected_unmatched": 1,
     }
+
+
+def test_it_tells_the_time_of_all_observations_and_where_the_only_one_has_looked(lake: FakeCatalogue) -> None:
+    looked: dict[str, Any] = {"ra_pnt_deg": 83.6, "dec_pnt_deg": 22.7}
+    first = lake.put(1, **looked, stop_time="2026-11-05T22:20:00")
+    second = lake.put(2, **looked, start_time="2026-11-06T01:00:00", stop_time="2026-11-06T01:20:00")
+    about = select(entries(first, second), lake, POLICY).about
+    assert (about["start_time"], about["stop_time"]) == ("2026-11-05T22:00:00", "2026-11-06T01:20:00")
+    assert "ra_pnt_deg" not in about
+    assert looked.items() <= select(entries(first), lake, POLICY).about.items()
+    unknown = lake.put(3)
+    assert "stop_time" not in select(entries(first, unknown), lake, POLICY).about
 
 
 def test_without_need_of_a_response_none_is_looked_for() -> None:

@@ -267,6 +267,14 @@ def test_the_metadata_name_the_container(world: World) -> None:
     }
 
 
+def test_observational_data_are_described_as_obscore_has_it(world: World) -> None:
+    asked = {**steering(target_ra_deg=83.633), "workflow": "cta_pi_analysis"}
+    ingest(world, halves(world), steering=asked)
+    described = world.lake.described[DATASET]
+    assert (described["obscore_dataproduct_type"], described["obscore_s_ra"]) == ("image", 83.633)
+    assert described["obscore_obs_publisher_did"].endswith(f"?{DATASET}")
+
+
 def test_the_second_copy_goes_where_the_request_says(world: World) -> None:
     told = ingest(world, halves(world), steering=steering(output_rse="MOON-DISK"))
     assert set(told["rules"]) == {"LAPALMA-DISK", "MOON-DISK"}

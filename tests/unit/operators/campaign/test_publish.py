@@ -24,6 +24,7 @@ def test_a_product_is_registered_with_papers_and_described_by_its_observation() 
         True,
         0,
     )
+    assert (about["obscore_dataproduct_type"], about["obscore_obs_id"]) == ("event", "1")
     assert about["esap_parents"] == world.observations[0].dataset
     assert world.lake.meta[world.observations[0].dataset]["esap_dl3"] == product.dataset
 
