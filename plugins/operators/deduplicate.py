@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.triggers.external_task import DagStateTrigger
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
@@ -19,8 +18,9 @@ from esap_batch.products import (
 from hooks.rucio_lake import RucioLake
 from hooks.settings import LAKE_CONNECTION
 from operators.progress import tell
-from operators.runs import ENDED, run_state
-from operators.site import run_key
+from operators.runs import run_state
+from operators.site import parts_of, run_key
+from triggers.runs import RunEnded
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -92,9 +92,7 @@ class ClaimProduct(BaseOperator):
     def _wait_for(self, context: Context, decision: ClaimDecision) -> None:
         self.log.info("run %s makes %s: waiting for it", decision.run, decision.dataset)
         tell(context, {"text": f"waits for run {decision.run}, which makes the same product"})
-        dag_id, run_id = decision.run.split("/", 1)
-        trigger = DagStateTrigger(dag_id=dag_id, run_ids=[run_id], states=list(ENDED), poll_interval=2.0)
-        self.defer(trigger=trigger, method_name="resume")
+        self.defer(trigger=RunEnded(*parts_of(decision.run)), method_name="resume")
 
 
 def _product(dataset: str, run: str, state: str) -> dict[str, str]:

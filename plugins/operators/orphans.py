@@ -22,7 +22,7 @@ from hooks.storage_element import StorageElement
 from operators.campaign.reserve import settle
 from operators.campaign.work import Work
 from operators.runs import is_known
-from operators.site import Site
+from operators.site import Site, parts_of
 from operators.submission import end_submission
 from operators.work_areas import signature, storage_elements, work_areas
 
@@ -86,8 +86,7 @@ class EndOrphans(BaseOperator):
                     continue
                 if is_known(context, signed["run"]):
                     continue
-                dag_id, _, run_id = signed["run"].partition("/")
-                if group != group_name(dag_id, run_id, signed["task"]):
+                if group != group_name(*parts_of(signed["run"]), signed["task"]):
                     self.log.error("%s is left: it is not of run %s, as is signed there", area, signed["run"])
                     continue
                 yield group, signed
@@ -95,8 +94,7 @@ class EndOrphans(BaseOperator):
 
 def end_batch(site: Site, group: str, run: str) -> int:
     """End a batch, or a campaign's run with all of its batches; give how many jobs were killed."""
-    dag_id, _, run_id = run.partition("/")
-    work = Work(site, {}, dag_id, run_id, use_case=None)  # type: ignore[arg-type]  # it makes no more jobs
+    work = Work(site, {}, *parts_of(run), use_case=None)  # type: ignore[arg-type]  # it makes no more jobs
     is_campaign = group == work.tag
     end_submission(site.storage, site.area(group))
     groups = [work.group(n) for n in range(work.state().next_block)] if is_campaign else [group]

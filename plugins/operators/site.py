@@ -45,6 +45,12 @@ def run_key(context: Context) -> str:
     return f"{run.dag_id}/{run.run_id}"
 
 
+def parts_of(run: str) -> tuple[str, str]:
+    """Give DAG and run of what `run_key` made."""
+    dag_id, _, run_id = run.partition("/")
+    return dag_id, run_id
+
+
 def identity_of(user: str | None, *, closing: bool = False) -> Identity:
     """Say who a user is: with the groups of their last token, or else those of config/identity.yaml.
 

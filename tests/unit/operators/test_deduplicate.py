@@ -4,12 +4,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.standard.triggers.external_task import DagStateTrigger
 from airflow.sdk.exceptions import DownstreamTasksSkipped, TaskDeferred
 
 from esap_batch.products import Claim
 from operators.deduplicate import ClaimProduct
 from tests.unit.conftest import BASE, DATASET, PRODUCT, RUN, World, steering
+from triggers.runs import RunEnded
 
 OTHER = "hello_world/manual__0"
 FOUND = {**PRODUCT, "state": "published", "missing": 0, "jobs": 0}
@@ -70,9 +70,8 @@ def test_the_run_that_makes_the_product_is_waited_for(world: World) -> None:
     with pytest.raises(TaskDeferred) as wait:
         run(world)
     trigger = wait.value.trigger
-    assert isinstance(trigger, DagStateTrigger)
-    assert (trigger.dag_id, trigger.run_ids) == ("cta_irf", ["manual__2026/11"])
-    assert set(trigger.states) == {"success", "failed"}
+    assert isinstance(trigger, RunEnded)
+    assert (trigger.dag_id, trigger.run_id) == ("cta_irf", "manual__2026/11")
     assert callable(getattr(task(), wait.value.method_name))
     told = "waits for run cta_irf/manual__2026/11, which makes the same product"
     assert world.ti.pushed == {"progress": {"text": told}}
@@ -104,7 +103,7 @@ def test_who_loses_the_race_looks_again_and_waits_for_the_winner(world: World) -
     world.ti.runs[OTHER] = "running"
     with pytest.raises(TaskDeferred) as wait:
         run(world)
-    assert wait.value.trigger.run_ids == ["manual__0"]
+    assert wait.value.trigger.serialize()[1]["run_id"] == "manual__0"
     assert world.events == [f"claim {DATASET}"]
 
 
