@@ -23,6 +23,7 @@ from access.issuers import DISCOVERY, PATIENCE_S, Issuer, issuer_of, known_issue
 from access.observer import note
 from access.people import remember
 from access.refusals import issuer_away, not_authenticated
+from hooks.settings import service_name
 
 try:  # authlib takes the first of these that is there
     from httpx2 import HTTPError
@@ -188,7 +189,7 @@ def _is_ours(request: Request, url: str) -> bool:
 
 
 def _address(path: str) -> str:
-    return conf.get("api", "base_url", fallback="").rstrip("/") + path
+    return service_name() + path
 
 
 def _is_secure() -> bool:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from airflow.api_fastapi.auth.tokens import get_signing_key
-from airflow.configuration import conf
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile, status
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -27,6 +26,7 @@ from broker.oauth import GrantPending
 from broker.systems import systems_for
 from broker.x509 import MAX_BYTES, ProxyRefused, read_proxy
 from hooks.broker import MOUNT, PAGE, X509
+from hooks.settings import service_name
 
 log = logging.getLogger(__name__)
 pages = APIRouter(include_in_schema=False)
@@ -98,7 +98,7 @@ def rows_of(user: EsapUser) -> list[Row]:
 
 def address(path: str) -> str:
     """Give the address of one of our paths as browsers know it."""
-    return conf.get("api", "base_url", fallback="").rstrip("/") + path
+    return service_name() + path
 
 
 # The page

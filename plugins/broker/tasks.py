@@ -19,7 +19,14 @@ from access.observer import note
 from access.settings import identities
 from broker.credentials import hand_out
 from broker.systems import require_known
-from hooks.broker import BROKER_CONNECTION, TASK_ALGORITHM, TASK_AUDIENCE, TASK_ISSUER, TASK_TOKEN_S
+from hooks.broker import (
+    BROKER_CONNECTION,
+    TASK_ALGORITHM,
+    TASK_AUDIENCE,
+    TASK_ISSUER,
+    TASK_TOKEN_S,
+    keys_of,
+)
 from store.sessions import transaction
 from store.tables import User
 
@@ -68,10 +75,9 @@ TaskUser = Annotated[str, Depends(task_user)]
 
 def _keys() -> list[str]:
     try:
-        found = BaseHook.get_connection(BROKER_CONNECTION).password or ""
+        return keys_of(BaseHook.get_connection(BROKER_CONNECTION))
     except AirflowNotFoundException:
         return []
-    return [key.strip() for key in found.split(",") if key.strip()]
 
 
 def _refused(why: str) -> HTTPException:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from hooks.broker import keys_of
 
 VAULT_CONNECTION = "esap_vault"  # its password: keys of Fernet, separated by commas; the first one encrypts
 
@@ -18,8 +20,8 @@ class VaultError(RuntimeError):
 class Vault:
     """Encrypts JSON documents. What is sealed for one owner and system opens for no other."""
 
-    def __init__(self, keys: str) -> None:
-        self._fernet = MultiFernet([Fernet(key.strip()) for key in keys.split(",") if key.strip()])
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._fernet = MultiFernet([Fernet(key) for key in keys])
 
     @classmethod
     def standing(cls) -> Vault:
@@ -28,7 +30,7 @@ class Vault:
         from airflow.sdk.exceptions import AirflowNotFoundException
 
         try:
-            return cls(BaseHook.get_connection(VAULT_CONNECTION).password or "")
+            return cls(keys_of(BaseHook.get_connection(VAULT_CONNECTION)))
         except (AirflowNotFoundException, ValueError) as error:
             raise VaultError(
                 f"the connection {VAULT_CONNECTION} with the keys for credentials cannot be used"

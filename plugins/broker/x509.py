@@ -72,15 +72,10 @@ def _is_proxy(certificate: x509.Certificate) -> bool:
 
 
 def _require_key(pem: str, certificate: x509.Certificate) -> None:
-    begin = pem.find("-----BEGIN", 0)
-    while begin >= 0 and "PRIVATE KEY-----" not in pem[begin : pem.find("\n", begin) + 1]:
-        begin = pem.find("-----BEGIN", begin + 1)
-    if begin < 0:
+    if "PRIVATE KEY-----" not in pem:
         raise ProxyRefused("the proxy's private key is missing")
-    end = pem.find("-----END", begin)
-    end = pem.find("\n", end) + 1 or len(pem)
     try:
-        key = load_pem_private_key(pem[begin:end].encode(), password=None)
+        key = load_pem_private_key(pem.encode(), password=None)
     except TypeError:
         raise ProxyRefused("its private key has a password: a proxy's key has none") from None
     except ValueError:

@@ -112,7 +112,7 @@ class Broker:
     @classmethod
     def of(cls, connection: Connection) -> Broker:
         """Read an Airflow connection; the same one gives the same broker, with the tokens that it knows."""
-        key = (connection.password or "").split(",")[0].strip()
+        key = next(iter(keys_of(connection)), "")
         with _OPENING:
             return _STANDING.setdefault((str(connection.host), key), cls(str(connection.host), key))
 
@@ -277,6 +277,11 @@ class Broker:
             raise RefusedForGood(SYSTEM, self.url, told)
         busy = answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
         raise (BackendUnavailable if busy else BackendRefused)(SYSTEM, self.url, told)
+
+
+def keys_of(connection: Connection) -> list[str]:
+    """Read the keys of a connection: separated by commas, that in use first."""
+    return [key.strip() for key in (connection.password or "").split(",") if key.strip()]
 
 
 _STANDING: dict[tuple[str, str], Broker] = {}

@@ -22,7 +22,7 @@ def config_dir() -> Path:
 
 
 def service_name() -> str:
-    """Tell this service from others that use the same storage: by its address ([api] base_url)."""
+    """Give the address that users know ([api] base_url); others that use the same storage have another."""
     from airflow.configuration import conf
 
     return str(conf.get("api", "base_url", fallback="")).rstrip("/")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from hooks.settings import service_name
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
@@ -19,9 +21,7 @@ def public_base(request: Request) -> str:
     """
     host = request.headers.get("host", "")
     if not _HOST.fullmatch(host) or any(name in request.headers for name in FORWARDED):
-        from airflow.configuration import conf
-
-        configured = str(conf.get("api", "base_url", fallback="")).rstrip("/")
+        configured = service_name()
         if configured or not _HOST.fullmatch(host):
             return configured
     scope = request.scope
