@@ -12,13 +12,19 @@ from tests.unit.payloads.conftest import PROJECT, RAW, REPROCESS, Json, Result, 
 
 BIN = PROJECT / ".envs" / "ctapipe" / "bin"
 INPUT = "obs_000123_tel000_00.dl0.h5"
-HEAVY_RAW = RAW | {"telescopes": [1, 2, 3, 4], "files_per_telescope": 1, "events": 60}
-CONFIG = REPROCESS | {
-    "processor": "ctapipe",
-    "inputs": [INPUT],
-    "dl2": "dl2_000123.h5",
-    "expected_files": 1,
-}
+MODEL = {"site": "Paranal", "array_layout": "beta", "model_version": "prod5-v2.0"}
+HEAVY_RAW = RAW | MODEL | {"telescopes": [1, 2, 3, 4], "files_per_telescope": 1, "events": 60}
+CONFIG = (
+    REPROCESS
+    | MODEL
+    | {
+        "processor": "ctapipe",
+        "inputs": [INPUT],
+        "dl2": "dl2_000123.h5",
+        "expected_files": 1,
+    }
+)
+KEYS = {"site": "SITE", "array_layout": "LAYOUT", "model_version": "MODEL"}
 PRODUCTS = ("dl3_000123.fits.gz", "obs-index.fits.gz", "hdu-index.fits.gz")
 
 
@@ -63,8 +69,14 @@ def test_its_products_are_valid_dl3(done: tuple[Path, Result]) -> None:
 
 def test_header_names_the_stand_in_and_the_toy(done: tuple[Path, Result]) -> None:
     header = dl3_helper(done[0], "header", PRODUCTS[0], "EVENTS")
-    assert (header["TELESCOP"], header["STANDIN"]) == ("TOY", "DL3 from DL2 by a toy light model")
+    assert header["TELESCOP"] == "TOY"
+    assert header["STANDIN"] == "DL3 from DL2 by a toy light model; dead time is not known"
     assert header["CREATOR"].startswith("esap-ctapipe ")
+
+
+def test_header_has_the_array_that_the_observation_was_made_with(done: tuple[Path, Result]) -> None:
+    header = dl3_helper(done[0], "header", PRODUCTS[0], "EVENTS")
+    assert {name: header[key] for name, key in KEYS.items()} == MODEL
 
 
 def test_ctapipe_finds_the_source(done: tuple[Path, Result]) -> None:

@@ -21,7 +21,7 @@ from esap_batch.use_cases.event_numbers import (
     split_evenly,
     triggered_shares,
 )
-from esap_batch.use_cases.shared import CONFIG, needed
+from esap_batch.use_cases.shared import CONFIG, dated, needed
 from esap_batch.workflows import Workflow
 
 EVENTS, IRF, PLOT, PROFILE = "events.fits.gz", "irf.fits.gz", "irf.png", "profile.json"
@@ -160,8 +160,7 @@ def merge_jobs(steering: Mapping[str, Any], directory: str, inputs: Sequence[Inp
         "observation_time_h": steering["production"]["observation_time_h"],
         "systematic_uncertainty": request["systematic_uncertainty"],
         "provenance": _provenance(steering, directory),
-        # Not the time of the job: every try has to write the same file.
-        **({"date": steering["requested_at"]} if steering["requested_at"] else {}),
+        **dated(steering),
     }
     outputs = (
         OutputSpec(IRF, f"{directory}/{IRF}", ("esap-fits", "validate", IRF, "--profile", PROFILE)),

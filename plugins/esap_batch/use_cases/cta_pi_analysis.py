@@ -19,7 +19,7 @@ from esap_batch.selection import (
     Policy,
     select,
 )
-from esap_batch.use_cases.shared import CONFIG, asked_data, is_noop, needed
+from esap_batch.use_cases.shared import CONFIG, asked_data, dated, is_noop, needed
 from esap_batch.workflows import Workflow
 
 PROGRAMS = {"esap-fits": "esap-fits", "gammapy": "esap-gammapy"}
@@ -188,6 +188,7 @@ def _analysis_config(
         "parts": [{m: part[m] for m in members} for part in unit["parts"]],
         "outputs": list(outputs),
         **_geometry(steering),
+        **dated(steering),
     }
 
 
@@ -203,6 +204,7 @@ def _combine_config(
         "target": str(steering["about"]["target"])[:60],
         "production_id": directory.rsplit("/", 1)[-1],
         **_geometry(steering),
+        **dated(steering),
     }
 
 

@@ -15,7 +15,7 @@ from esap_batch.fingerprint import canonical_json
 from esap_batch.identity import Identity
 from esap_batch.jobs import JobSpec, Limits, OutputSpec
 from esap_batch.observations import Observation, Selection, parse_numbers
-from esap_batch.use_cases.shared import CONFIG, needed
+from esap_batch.use_cases.shared import CONFIG, dated, needed
 from esap_batch.workflows import Workflow
 
 SCOPE = "acada"  # of the raw data
@@ -204,7 +204,7 @@ def _config(steering: Mapping[str, Any], item: Item) -> dict[str, Any]:
         "hdu_index": names[3].name,
         "pointing": {"ra_deg": meta["ra_pnt_deg"], "dec_deg": meta["dec_pnt_deg"]},
         "object": {"name": meta["target"], "ra_deg": meta["ra_obj_deg"], "dec_deg": meta["dec_obj_deg"]},
-        "site": meta["site"],
+        **{name: meta[name] for name in ("site", "array_layout", "model_version")},
         "start_time": meta["start_time"],
         "stop_time": meta["stop_time"],
         "project": meta["project"],
@@ -212,6 +212,7 @@ def _config(steering: Mapping[str, Any], item: Item) -> dict[str, Any]:
         "software_version": steering["software"][0]["version"],
         "expected_files": len(observation.files),
         "missing_files": sorted(missing),
+        **dated(steering),
     }
 
 

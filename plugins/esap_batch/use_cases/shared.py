@@ -61,6 +61,12 @@ def asked_data(
     return [*entries, *search_project(catalogue, rules, project)]
 
 
+def dated(steering: Mapping[str, Any]) -> dict[str, str]:
+    """Give the date that products bear: of the request, since every try has to write the same file."""
+    when = steering["requested_at"]
+    return {"date": when} if when else {}
+
+
 def is_noop(steering: Mapping[str, Any]) -> bool:
     """Say whether a request asks for greetings instead of science."""
     return bool(steering["request"]["processor"] == NOOP)

@@ -26,7 +26,7 @@ from esap_batch.projects import Projects
 from esap_batch.runtimes import ANY
 from esap_batch.selection import Catalogue, Policy, SelectionRefused
 from esap_batch.subcubes import cut, least_overlap
-from esap_batch.use_cases.shared import greeting, needed
+from esap_batch.use_cases.shared import dated, greeting, needed
 from esap_batch.workflows import Workflow
 
 PROGRAM = "esap-ska"
@@ -166,8 +166,7 @@ def _settings(
         "overlap_channels": channels,
         "subcubes": list(subcubes),
         "production_id": directory.rsplit("/", 1)[-1],
-        # Not the time of the job: every try has to write the same file.
-        **({"date": steering["requested_at"]} if steering["requested_at"] else {}),
+        **dated(steering),
     }
 
 

@@ -154,6 +154,8 @@ REPROCESS: Json = {
     "pointing": {"ra_deg": 83.633, "dec_deg": 22.5145},
     "object": {"name": "Crab (toy)", "ra_deg": 83.633, "dec_deg": 22.0145},
     "site": "LaPalma",
+    "array_layout": "alpha",
+    "model_version": "prod6-v1.1",
     "start_time": "2026-11-05T22:00:00",
     "stop_time": "2026-11-05T22:20:00",
     "project": "PI-2026-001",

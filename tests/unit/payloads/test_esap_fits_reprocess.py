@@ -175,6 +175,7 @@ def test_a_damaged_raw_file_is_refused_by_name(raw: Path) -> None:
         ({"processor": "ctapipe"}, 'processor = "ctapipe": allowed esap-fits'),
         ({"provenance": {"colour": "red"}}, "provenance ="),
         ({"site": "Paranal"}, f"{FIRST} has site LaPalma, not Paranal"),
+        ({"array_layout": "beta"}, f"{FIRST} has array_layout alpha, not beta"),
     ],
 )
 def test_a_wrong_configuration_is_named(raw: Path, change: Json, named: str) -> None:

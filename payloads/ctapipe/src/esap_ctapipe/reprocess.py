@@ -31,7 +31,7 @@ from .waveforms import LIGHT_POOL_M, PE_AT_CENTRE, SLOPE
 
 LOG = logging.getLogger(__name__)
 PROCESSOR = "ctapipe"
-STAND_IN = "DL3 from DL2 by a toy light model"
+STAND_IN = "DL3 from DL2 by a toy light model; dead time is not known"
 RECONSTRUCTOR = "HillasReconstructor"
 TOOL = {
     "DataWriter": {
@@ -177,6 +177,8 @@ def read_dl2(config: Mapping[str, Any], dl2: Path) -> tuple[Observation, EventLi
         stop=sky.seconds(config["stop_time"]),
         telescopes=sorted(by_telescope),
         live_share=1.0,
+        array_layout=config["array_layout"],
+        model_version=config["model_version"],
         campaign=config["campaign"],
         software=CREATOR,
         missing_files=len(config["missing_files"]),

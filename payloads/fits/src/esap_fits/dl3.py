@@ -85,8 +85,8 @@ class Observation:
     stop: float
     telescopes: Sequence[int]
     live_share: float
-    array_layout: str = "alpha"
-    model_version: str = "prod6-v1.1"
+    array_layout: str
+    model_version: str
     campaign: str = ""
     software: str = CREATOR
     missing_files: int = 0

@@ -23,6 +23,7 @@ DIRECTION_SLACK_DEG = 1e-3
 TIME_SLACK_S = 1.0
 # What all raw files of an observation have in common; the rest belongs to a telescope or a stretch of time.
 OWN = ("tel_id", "chunk", "start", "stop", "gain", "pedestal")
+SAME = ("obs_id", "sb_id", "site", "array_layout", "model_version")  # in the configuration and in raw files
 
 
 def _is_provenance(value: Any) -> bool:
@@ -69,6 +70,8 @@ def configuration(processor: str) -> dict[str, Key]:
         "pointing": _object("the pointing", ra_deg=RA, dec_deg=DEC),
         "object": _object("the target", name=reading.text(), ra_deg=RA, dec_deg=DEC),
         "site": reading.choice(*sky.SITES),
+        "array_layout": reading.text(),
+        "model_version": reading.text(),
         "start_time": reading.date(),
         "stop_time": reading.date(),
         "project": reading.text(),
@@ -166,9 +169,9 @@ def _expected_places(config: Mapping[str, Any], files: Sequence[RawFile]) -> lis
 
 def _require_own(config: Mapping[str, Any], file: RawFile) -> None:
     header = file.header
-    for name, wanted in (("obs_id", config["obs_id"]), ("sb_id", config["sb_id"]), ("site", config["site"])):
-        if getattr(header, name) != wanted:
-            raise PayloadError(f"{file.name} has {name} {getattr(header, name)}, not {wanted}")
+    for name in SAME:
+        if getattr(header, name) != config[name]:
+            raise PayloadError(f"{file.name} has {name} {getattr(header, name)}, not {config[name]}")
     pointing = config["pointing"]
     off = sky.separation(header.ra_pnt, header.dec_pnt, pointing["ra_deg"], pointing["dec_deg"])
     if off > DIRECTION_SLACK_DEG:
@@ -264,8 +267,8 @@ def _observation(config: Mapping[str, Any], files: Sequence[RawFile]) -> Observa
         stop=sky.seconds(config["stop_time"]),
         telescopes=[f.header.tel_id for f in files],
         live_share=header.live_share,
-        array_layout=header.array_layout,
-        model_version=header.model_version,
+        array_layout=config["array_layout"],
+        model_version=config["model_version"],
         campaign=config["campaign"],
         software=CREATOR,
         missing_files=len(config["missing_files"]),

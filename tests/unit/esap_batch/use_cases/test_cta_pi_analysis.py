@@ -187,6 +187,13 @@ def test_one_job_makes_the_product_of_all_counts(lake: FakeCatalogue, processor:
     assert config["production_id"] == "cta-pi-analysis-0123-g1"
 
 
+def test_every_file_is_dated_by_the_request(lake: FakeCatalogue) -> None:
+    steering = {**planned(lake, project=OWN), "requested_at": "2026-11-21T10:00:00"}
+    jobs = use_case.analysis_jobs(steering, "/ctao/esap/work/g", inputs_of(steering))
+    jobs += use_case.combine_jobs(steering, DIRECTORY)
+    assert {j.files["config.json"]["date"] for j in jobs} == {"2026-11-21T10:00:00"}
+
+
 def test_the_no_op_twin_makes_greetings(lake: FakeCatalogue) -> None:
     steering = planned(lake, project=OWN, processor="esap-noop")
     (job,) = use_case.combine_jobs(steering, DIRECTORY)

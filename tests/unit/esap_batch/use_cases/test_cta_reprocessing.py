@@ -19,6 +19,7 @@ CONFIG = Path(__file__).parents[4] / "config"
 WORKFLOW = load_workflow(CONFIG, "cta_reprocessing")
 METADATA = {
     "obs_id": 7, "sb_id": 2, "project": "P", "target": "Crab", "site": "LaPalma",
+    "array_layout": "beta", "model_version": "prod5-v2.0",
     "start_time": "2026-11-05T20:00:00", "stop_time": "2026-11-05T20:20:00",
     "ra_pnt_deg": 83.6, "dec_pnt_deg": 22.5, "ra_obj_deg": 83.6, "dec_obj_deg": 22.0,
     "zenith_deg": 20.0, "azimuth_deg": 180.0,
@@ -80,6 +81,14 @@ def test_the_job_reads_what_has_come_and_writes_dl2_to_the_cache_and_dl3_to_the_
     assert [case.is_transient(lfn) for lfn in lfns] == [True, False, False, False]
     assert lfns[1] == "/ctao/dl3/x/obs_7-g1/dl3_000007.fits.gz"
     assert all(o.validator for o in job.outputs[1:])
+
+
+def test_the_job_is_told_the_array_and_when_the_product_was_asked_for() -> None:
+    asked = {**steering(), "requested_at": "2026-11-21T10:00:00"}
+    config = case.job(asked, "g", item()).files[shared.CONFIG]
+    assert (config["array_layout"], config["model_version"]) == ("beta", "prod5-v2.0")
+    assert config["date"] == "2026-11-21T10:00:00"
+    assert "date" not in case.job(steering(), "g", item()).files[shared.CONFIG]
 
 
 def test_the_pointing_is_checked_against_the_observation() -> None:
