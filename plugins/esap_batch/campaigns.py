@@ -64,13 +64,6 @@ def _read(config_dir: Path) -> tuple[list[Campaign], list[ConfigurationError]]:
     return found, wrong
 
 
-def campaign_of(config_dir: Path, dag_id: str) -> Campaign | None:
-    """Give the campaign that a DAG runs; None for every other DAG."""
-    if not dag_id.startswith(DAG_PREFIX):
-        return None
-    return _campaign(config_dir / FOLDER / f"{dag_id.removeprefix(DAG_PREFIX)}.yaml")
-
-
 def _campaign(path: Path) -> Campaign:
     campaign = Campaign(name=path.stem, **read_mapping(path, path.with_name(SCHEMA)))
     if faults := list(_faults(campaign)):

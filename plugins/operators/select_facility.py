@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from hooks.broker import LoginNeeded
 from hooks.errors import BackendRefused, RefusedForGood
-from operators.site import Site, identity_of, owner_of
+from operators.site import Site, identity_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -42,7 +42,7 @@ class SelectFacility(BaseOperator):
         self.requirements = requirements
 
     def execute(self, context: Context) -> dict[str, Any]:
-        identity = identity_of(owner_of(context))
+        identity = identity_of(self.steering["owner"])
         needs = self.requirements(self.steering, identity)
         found = self._match(identity, needs)
         best = found.ranked[0]

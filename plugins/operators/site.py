@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.exceptions import AirflowFailException
 from structlog.contextvars import bind_contextvars
 
-from esap_batch.campaigns import campaign_of
 from esap_batch.facilities import AUTO, Facility
 from esap_batch.housekeeping import RUN_FILE
 from esap_batch.identity import Identity, IdentityRefused, load_identities
@@ -33,10 +32,11 @@ AnyFile = TypeVar("AnyFile", InputFile, OutputSpec)
 
 
 def owner_of(context: Context) -> str | None:
-    """Name the user whose run it is: a campaign's owner, else who triggered it; never a field of its conf."""
-    run = context["dag_run"]
-    campaign = campaign_of(config_dir(), run.dag_id)
-    return campaign.owner if campaign else run.triggering_user_name
+    """Name the user whose run it is: who triggered it, never a field of its conf.
+
+    Not for tasks of campaigns: their owner is in the steering file.
+    """
+    return context["dag_run"].triggering_user_name
 
 
 def run_key(context: Context) -> str:

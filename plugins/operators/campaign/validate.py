@@ -38,6 +38,10 @@ class ValidateCampaign(ValidateRequest):
                     "priority": self.campaign.priority, **self.campaign.settings}  # fmt: skip
         return {**steering, "campaign": {**steering["campaign"], **settings}}
 
+    def owner_of(self, context: Context) -> str | None:
+        """Name the campaign's owner: for all that follows they stand in the steering file."""
+        return self.campaign.owner
+
     def request_of(self, context: Context) -> dict[str, Any]:
         """Give the campaign's request, with the few things that a trigger may decide."""
         conf = context["dag_run"].conf or {}

@@ -15,7 +15,7 @@ from esap_batch.jobs import JobSpec, group_name
 from esap_batch.observations import KIND, Observation, Selection
 from esap_batch.products import work_lfn
 from hooks.lake_bulk import BulkLake
-from operators.site import Site, owner_of
+from operators.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -91,7 +91,7 @@ class Work:
         closing: bool = False,
     ) -> Work:
         """Find a run's work; `closing` to end it."""
-        run, site = context["dag_run"], Site.of(where, owner_of(context), closing=closing)
+        run, site = context["dag_run"], Site.of(where, steering["owner"], closing=closing)
         return cls(site, steering, run.dag_id, run.run_id, use_case)
 
     @property

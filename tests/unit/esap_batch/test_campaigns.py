@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from esap_batch.campaigns import Verdict, campaign_of, load_campaigns, standing_of, wrong_files
-from esap_batch.errors import ConfigurationError
+from esap_batch.campaigns import Verdict, load_campaigns, standing_of, wrong_files
 from esap_batch.products import Claim
 from esap_batch.request import examine
 from esap_batch.use_cases import cta_reprocessing
@@ -69,11 +68,6 @@ def test_nothing_is_hopeless_for_one_who_asks_again() -> None:
 def test_the_campaigns_that_are_shipped_ask_for_something_that_can_be_run(campaign: Any) -> None:
     workflow = load_workflow(CONFIG, campaign.workflow)
     assert examine(campaign.request, workflow, cta_reprocessing.check) == []
-    assert campaign_of(CONFIG, campaign.dag_id) == campaign
-
-
-def test_other_dags_are_no_campaigns() -> None:
-    assert campaign_of(CONFIG, "cta_reprocessing") is None
 
 
 @pytest.mark.parametrize(
@@ -99,8 +93,6 @@ def test_a_wrong_campaign_is_named_and_the_others_stay(
     (wrong,) = wrong_files(tmp_path)
     assert re.search(words, str(wrong))
     assert [c.name for c in load_campaigns(tmp_path)] == ["crab_2026"]
-    with pytest.raises(ConfigurationError):
-        campaign_of(tmp_path, f"campaign_{name}")
 
 
 @pytest.mark.parametrize("schedule", ["30 3 * * *", "@daily", "@quarterly", None])

@@ -21,8 +21,10 @@ def run(world: World, user: str = "alice", **needs: Any) -> dict[str, Any]:
     def requirements(_steering: Any, identity: Identity) -> Requirements:
         return Requirements(experiments=identity.experiments, software=(("esap-noop", "0.1.0"),), **needs)
 
-    task = SelectFacility(task_id="select_facility", steering=steering(), requirements=requirements)
-    return task.execute(world.context(user=user))
+    task = SelectFacility(
+        task_id="select_facility", steering={**steering(), "owner": user}, requirements=requirements
+    )
+    return task.execute(world.context(user="the scheduler"))
 
 
 def test_the_best_facility_is_named_with_the_reasons_against_the_others(world: World) -> None:

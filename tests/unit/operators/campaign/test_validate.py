@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from esap_batch.campaigns import load_campaigns
+from esap_batch.campaigns import Campaign, load_campaigns
 from esap_batch.use_cases import cta_reprocessing
 from operators.campaign.validate import ValidateCampaign
 from tests.unit.operators.campaign.conftest import Tasks
@@ -14,9 +15,9 @@ from tests.unit.operators.campaign.world import CONFIG
 CAMPAIGN = next(c for c in load_campaigns(CONFIG) if c.name == "crab_2026")
 
 
-def validate(tasks: Tasks, user: str | None, **conf: Any) -> dict[str, Any]:
+def validate(tasks: Tasks, user: str | None, campaign: Campaign = CAMPAIGN, **conf: Any) -> dict[str, Any]:
     tasks.user, tasks.conf = user, conf
-    task = ValidateCampaign(task_id="validate", campaign=CAMPAIGN, check=cta_reprocessing.check)
+    task = ValidateCampaign(task_id="validate", campaign=campaign, check=cta_reprocessing.check)
     context = tasks.context
     context["dag_run"].dag_id = CAMPAIGN.dag_id
     return task.execute(context)
@@ -30,6 +31,11 @@ def test_scheduler_owner_and_administrators_run_it_as_its_owner(tasks: Tasks, us
     assert steering["campaign"]["budget_bytes"] == CAMPAIGN.budget_bytes
     assert steering["campaign"]["block_length"] > 0
     assert steering["request"]["project"] == CAMPAIGN.request["project"]
+
+
+def test_it_runs_as_the_owner_of_the_campaign_that_it_was_made_for(tasks: Tasks) -> None:
+    """Whatever the file says meanwhile."""
+    assert validate(tasks, None, replace(CAMPAIGN, owner="carol"))["owner"] == "carol"
 
 
 @pytest.mark.parametrize("user", ["bob", "nobody-known"])

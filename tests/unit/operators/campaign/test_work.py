@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
+
+import pytest
 
 from esap_batch.carousel import Phase, Tally
-from operators.campaign.work import State
+from hooks.broker import Broker
+from operators.campaign.work import State, Work
 from tests.unit.operators.campaign.world import DAG_ID, RUN, World, observations
 
 
@@ -26,6 +30,14 @@ def test_blocks_and_state_are_found_by_another_worker() -> None:
     world.worker().save_state(State("2026-11-21T06:00:00+00:00", active=(0,), next_block=1))
     assert world.worker().blocks([0]) == [changed]
     assert world.worker().state().active == (0,)
+
+
+def test_a_run_belongs_to_the_owner_in_its_steering_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ESAP_CONFIG_DIR", raising=False)
+    monkeypatch.setattr(Broker, "standing", lambda: None)
+    run = SimpleNamespace(dag_id="campaign_of_no_file", run_id="1", triggering_user_name=None)
+    work = Work.of({"dag_run": run}, {"owner": "alice"}, {"facility": "lapalma"}, None)
+    assert work.site.identity.user == "alice"
 
 
 def test_everything_of_a_run_has_names_of_its_own() -> None:
