@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any
 
 from esap_batch.observations import Observation
@@ -48,8 +49,10 @@ class Item:
 
     `index` is its place in the block and the index of its job; `product` the dataset to claim; `attempt` the
     newest submission of its job; `limits` what a retry was given more of; `stuck_at` Rucio's time stamp of
-    the rule when it was boosted last; `fresh` the LFNs that its recall brings and
-    that were not on disk before; `recalled` the bytes that were asked for from tape, in all tries.
+    the rule when it was boosted last; `fresh` the LFNs that its recall brings and that were not on disk
+    before; `left` those of earlier recalls, which may be there still; `recalled` the bytes that were asked
+    for from tape, in all tries; `let_go` the time (ISO 8601) at which its files were released, or were last
+    seen to be there still.
     """
 
     index: int
@@ -68,6 +71,8 @@ class Item:
     limits: Mapping[str, int] | None = None
     reason: str = ""
     message: str = ""
+    let_go: str = ""
+    left: tuple[str, ...] = ()
 
     @property
     def disk_bytes(self) -> int:
@@ -86,23 +91,25 @@ class Item:
 
     def again(self) -> Item:
         """Give it another chance, with attempts of its own."""
-        fresh = Item(self.index, self.observation, self.product, recalled=self.recalled)
+        fresh = Item(self.index, self.observation, self.product, recalled=self.recalled, left=self.fresh)
         return replace(fresh, attempt=self.attempt, first_attempt=self.attempt + 1)
 
-    def bringing(self, fresh: Iterable[str]) -> Item:
-        """Note which files its recall is going to bring."""
-        noted = replace(self, fresh=tuple(fresh))
-        return replace(noted, recalled=self.recalled + noted.disk_bytes)
+    def bringing(self, absent: Iterable[str]) -> Item:
+        """Note which files its recall is going to bring; what earlier ones have left is as much its own."""
+        brought = replace(self, fresh=tuple(absent))
+        fresh = tuple(dict.fromkeys([*brought.fresh, *self.left]))
+        return replace(brought, fresh=fresh, left=(), recalled=self.recalled + brought.disk_bytes)
 
-    def recalled_again(self) -> Item:
+    def recalled_again(self, boosts: int = 0) -> Item:
         """Take it back to where it waits for its files: they are not on disk any more."""
-        return replace(self, phase=Phase.WAITING, rule="", fresh=(), boosts=0, stuck_at="", missing=())
+        waiting = replace(self, phase=Phase.WAITING, rule="", boosts=boosts, stuck_at="", missing=())
+        return replace(waiting, fresh=(), left=self.fresh)
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Item:
         """Read what `Block.document` wrote."""
-        names = ("fresh", "missing")
-        body = {**document, **{n: tuple(document[n]) for n in names}}
+        names = ("fresh", "missing", "left")
+        body = {**document, **{n: tuple(document.get(n, ())) for n in names}}
         body["observation"] = Observation.of(document["observation"])
         body["phase"], body["outcome"] = Phase(document["phase"]), Outcome(document["outcome"])
         return cls(**body)
@@ -138,9 +145,9 @@ class Block:
 class Rules:
     """How a campaign is run.
 
-    `window_bytes` of disk for recalled files; `max_jobs` queued or running; `boosts` of a stuck recall before
-    the campaign goes on without the files; `missing_fraction` of an observation's files that may be missing;
-    `max_attempts` of a job; `hold_after` failures of one kind.
+    `window_bytes` of disk for recalled files; `max_jobs` queued or running; `boosts` of a stuck recall, or
+    repetitions of one that is gone, before the campaign goes on without the files; `missing_fraction` of an
+    observation's files that may be missing; `max_attempts` of a job; `hold_after` failures of one kind.
     """
 
     window_bytes: int
@@ -237,11 +244,9 @@ def recall_step(item: Item, recall: RecallState | None, rules: Rules) -> Step:
 
     A boost is spent when Rucio has handled the rule since, which its time stamp tells.
     """
-    if recall is None:
-        return Step.GIVE_UP
-    if recall.state == "OK":
+    if recall and recall.state == "OK":
         return Step.GO
-    if recall.state != STUCK or recall.updated_at <= item.stuck_at:
+    if recall and (recall.state != STUCK or recall.updated_at <= item.stuck_at):
         return Step.WAIT
     return Step.BOOST if item.boosts < rules.boosts else Step.GIVE_UP
 
@@ -249,13 +254,18 @@ def recall_step(item: Item, recall: RecallState | None, rules: Rules) -> Step:
 def given_up(item: Item, missing: Sequence[str], error: str, rules: Rules) -> Item:
     """Go on without the files that do not come, or without the observation when they are too many."""
     total = len(item.observation.files)
-    allowed = int(rules.missing_fraction * total)
+    allowed = share(rules.missing_fraction, total)
     if len(missing) <= allowed and len(missing) < total:
         return replace(item, phase=Phase.READY, missing=tuple(missing))
     message = (
         f"{len(missing)} of {total} files do not come from tape, allowed are {allowed}: {error or 'unknown'}"
     )
     return replace(item, missing=tuple(missing)).ended(Outcome.FAILED, TAPE_STUCK, message)
+
+
+def share(fraction: float, count: int) -> int:
+    """Give how many of `count` a fraction allows, as it was written: 0.29 of 100 are 29."""
+    return int(Fraction(str(fraction)) * count)
 
 
 def tally(blocks: Iterable[Block]) -> Tally:

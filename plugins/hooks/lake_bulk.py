@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from esap_batch.jobs import InputFile
@@ -18,13 +18,17 @@ BULK = 500  # DIDs a call
 COLUMNS = ("project",)  # metadata that Rucio keeps in columns of their own
 STAGING = "Staging"  # Rucio's activity for recalls
 DAY_S = 86400
-# A recall outlives its run for this long only, should nobody be left to release it.
+# A recall outlives its run for this long only, should nobody be left to release it. Each turn renews it.
 RECALL_LIFETIME_S = 7 * DAY_S
+RENEWED_BELOW = timedelta(seconds=RECALL_LIFETIME_S / 2)
 
 
 @dataclass(frozen=True)
 class Recall:
-    """A staging rule as it stands. `state` is Rucio's: OK, REPLICATING, STUCK, SUSPENDED."""
+    """A staging rule as it stands. `state` is Rucio's: OK, REPLICATING, STUCK, SUSPENDED.
+
+    `expires_soon` when less than half of its lifetime is left.
+    """
 
     rule_id: str
     dataset: str
@@ -33,6 +37,7 @@ class Recall:
     files: int
     updated_at: str
     error: str
+    expires_soon: bool = False
 
     @staticmethod
     def summary(recalls: Iterable[Recall]) -> str:
@@ -219,7 +224,7 @@ class BulkLake:
             rows = list(self.lake.client.list_replication_rules(filters))
         now = datetime.now(UTC).replace(tzinfo=None)
         return [
-            (str(row["comments"]), _recall(row))
+            (str(row["comments"]), _recall(row, now))
             for row in rows
             if row["expires_at"] is None or row["expires_at"] > now  # released ones stay for a while
         ]
@@ -237,6 +242,23 @@ class BulkLake:
     def release(self, rule_id: str) -> None:
         """End a recall, also one under way: its files on disk are deleted unless somebody else wants them."""
         self._update(rule_id, {"lifetime": -1})
+
+    def renew(self, rule_id: str) -> None:
+        """Let a recall stand for another `RECALL_LIFETIME_S`."""
+        self._update(rule_id, {"lifetime": RECALL_LIFETIME_S})
+
+    def pinned(self, lfns: Iterable[str], rse: str) -> set[str]:
+        """Give the files that a rule keeps at an RSE, whoever has asked for it. A call for each file."""
+        now, known, found = datetime.now(UTC).replace(tzinfo=None), dict[str, set[str]](), set()
+        for lfn in lfns:
+            with self.lake.asking():
+                rules = list(self.lake.client.list_associated_rules_for_file(scope_of(lfn), lfn))
+                for where in {str(r["rse_expression"]) for r in rules} - known.keys():
+                    known[where] = {str(r["rse"]) for r in self.lake.client.list_rses(where)}
+            standing = [r for r in rules if r["expires_at"] is None or r["expires_at"] > now]
+            if any(rse in known[str(r["rse_expression"])] for r in standing):
+                found.add(lfn)
+        return found
 
     def _update(self, rule_id: str, options: Mapping[str, Any]) -> None:
         from rucio.common.exception import RuleNotFound
@@ -330,7 +352,7 @@ def _without_kind(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in metadata.items() if k != "kind"}
 
 
-def _recall(row: Mapping[str, Any]) -> Recall:
+def _recall(row: Mapping[str, Any], now: datetime) -> Recall:
     counts = [int(row[f"locks_{name}_cnt"]) for name in ("ok", "replicating", "stuck")]
     return Recall(
         rule_id=str(row["id"]),
@@ -340,6 +362,7 @@ def _recall(row: Mapping[str, Any]) -> Recall:
         files=sum(counts),
         updated_at=str(row["updated_at"]),
         error=str(row["error"] or ""),
+        expires_soon=bool(row["expires_at"]) and row["expires_at"] - now < RENEWED_BELOW,
     )
 
 

@@ -67,10 +67,13 @@ class InputLake(BulkLake):
     def bring(self, dataset: str, rse: str, lifetime_s: int) -> str:
         """Ask for the files of a dataset at `rse`, for a time; give the rule.
 
-        At `ANY_DISK` each file stays where it lies, if that is on disk.
+        At `ANY_DISK` each file stays where it lies, if that is on disk. A rule that stands already is
+        adopted, and stands for as long as a new one: `ReleaseInputs` may have told it to end soon.
         """
         grouping = {"grouping": "NONE"} if rse == ANY_DISK else {}
-        return self.lake.add_rule(dataset, rse, activity=ACTIVITY, lifetime=lifetime_s, **grouping)
+        rule = self.lake.add_rule(dataset, rse, activity=ACTIVITY, lifetime=lifetime_s, **grouping)
+        self.expire(rule, lifetime_s)
+        return rule
 
     def stagings(self, rule_ids: Sequence[str]) -> dict[str, Staging]:
         """Say how far rules of `bring` have come: one call however many there are."""

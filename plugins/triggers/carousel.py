@@ -26,10 +26,11 @@ from triggers.tally import TALLY
 
 RECALLS = "recalls"
 PACE_S = 10.0  # a turn costs a worker seconds, so changes are gathered for as long
+RENEW_S = 86400.0  # each turn renews the recalls
 
 
 class CarouselMoves(BaseTrigger):
-    """Fires when jobs have ended or recalls got on, at once if nothing else is under way.
+    """Fires when jobs have ended or recalls got on, at once if nothing else is under way; else once a day.
 
     :param ref: back end and identity. :param groups: batches with jobs under way.
     :param tag: of the run's recalls, or nothing when there are none.
@@ -72,19 +73,22 @@ class CarouselMoves(BaseTrigger):
         watching = [
             asyncio.create_task(w) for w in (*map(self._watch_jobs, self.groups), self._watch_recalls())
         ]
+        for task in watching:
+            task.add_done_callback(lambda _: self._news.set())
         try:
-            yield await self._wait(began)
+            yield await self._wait(began, watching)
         finally:
             for task in watching:
                 task.cancel()
 
-    async def _wait(self, began: float) -> TriggerEvent:
+    async def _wait(self, began: float, watching: Sequence[asyncio.Task[None]]) -> TriggerEvent:
         while True:
             now = time.monotonic()
             waited = now - began
-            if self._is_all_over() or (waited >= PACE_S and (self.releasing or self._has_moved())):
+            moved = waited >= PACE_S and (self.releasing or self._has_moved())
+            if moved or waited >= RENEW_S or self._is_all_over():
                 return TriggerEvent({"status": "moved"})
-            if why := self._silence(now):
+            if why := self._silence(now) or _fault(watching):
                 return TriggerEvent({"status": "silent", "message": why})
             news = asyncio.create_task(self._news.wait())
             await asyncio.wait([news], timeout=PACE_S - waited if waited < PACE_S else PACE_S)
@@ -158,3 +162,9 @@ class CarouselMoves(BaseTrigger):
     async def on_kill(self) -> None:
         """Cancel the jobs: a user has cleared, failed or ended the waiting task by hand."""
         await cancel_batches(self, self.ref, self.groups)
+
+
+def _fault(watching: Sequence[asyncio.Task[None]]) -> str:
+    """Say what a watcher died of."""
+    died = (w.exception() for w in watching if w.done() and not w.cancelled())
+    return next((f"{type(e).__name__}: {e}" for e in died if e), "")

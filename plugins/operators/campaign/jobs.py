@@ -9,7 +9,7 @@ from typing import Any
 
 from esap_batch.carousel import Block, Item, Outcome, Phase
 from esap_batch.jobs import Attempt, Batch, JobState, Limits
-from esap_batch.retries import FINAL_REASONS, Diagnosis, diagnose, known_attempts, raised
+from esap_batch.retries import DIMENSIONS, FINAL_REASONS, Diagnosis, diagnose, known_attempts, raised
 from operators.campaign.work import Work
 from operators.reports import all_reports, keep_reports, kept_reports
 
@@ -61,16 +61,15 @@ def collect(work: Work, block: Block, recalls: Collection[str]) -> tuple[Block, 
         attempt = latest[item.index]
         report = reports.get(attempt.job_id)
         if attempt.state is not JobState.DONE or not report:
-            tried = _failed(work, item, diagnose(attempt, report), report)
+            found = diagnose(attempt, report)
         elif not _is_own(work, block.number, item, report):
             other = "it was another observation's, of an earlier plan."
             found = Diagnosis(item.index, item.attempt, attempt.job_id, "JOB_CHANGED", other)
-            tried = _failed(work, item, found, report)
         else:
             finished.append(Finished(item, report))
             continue
-        gone = tried.phase is Phase.READY and item.rule not in recalls
-        changed.append(tried.recalled_again() if gone else tried)
+        tried = _failed(work, block.number, item, found, report, has_files=item.rule in recalls)
+        changed.append(tried)
     return block.replaced(changed), finished
 
 
@@ -115,23 +114,37 @@ def reports_file(number: int) -> str:
     return f"reports-{number:05d}.json"
 
 
-def _failed(work: Work, item: Item, found: Diagnosis, report: Mapping[str, Any] | None) -> Item:
-    """Let the job be tried again, with more of what it ran out of, or give it up."""
-    number, tries = item.observation.obs_id, item.attempt - item.first_attempt + 1
-    more = _more(work, found, report)
-    at_maximum = more is not None and report is not None and more == report["limits"]
-    final = found.reason in FINAL_REASONS or tries >= work.rules.max_attempts or at_maximum
-    LOG.warning("observation %d: %s%s", number, found, "" if final else "; trying again")
+def _failed(
+    work: Work,
+    number: int,
+    item: Item,
+    found: Diagnosis,
+    report: Mapping[str, Any] | None,
+    *,
+    has_files: bool,
+) -> Item:
+    """Let the job be tried again, with more of what it ran out of, or give it up.
+
+    Without a recall that stands its files are to come anew, and may have been missing for that only.
+    """
+    obs_id, tries = item.observation.obs_id, item.attempt - item.first_attempt + 1
+    reasons = FINAL_REASONS if has_files else FINAL_REASONS - {"INPUT_MISSING"}
+    had = _limits(work, number, item, report)
+    more = raised(had, found.reason, work.site.facility, RAISE_BY)
+    at_maximum = found.reason in DIMENSIONS and more == had
+    final = found.reason in reasons or tries >= work.rules.max_attempts or at_maximum
+    LOG.warning("observation %d: %s%s", obs_id, found, "" if final else "; trying again")
     for line in found.log_tail:
         LOG.warning("    | %s", line)
     if final:
         said = f": {found.log_tail[-1]}" if found.log_tail else ""
         return item.ended(Outcome.FAILED, found.reason, f"{found.message}{said} ACTION {found.action}")
-    return replace(item, phase=Phase.READY, limits=more or item.limits)
+    again = replace(item, phase=Phase.READY, limits=item.limits if more == had else asdict(more))
+    return again if has_files else again.recalled_again()
 
 
-def _more(work: Work, found: Diagnosis, report: Mapping[str, Any] | None) -> dict[str, int] | None:
-    if not report or "LIMIT" not in found.reason:
-        return None
-    limits = Limits(**report["limits"])
-    return asdict(raised(limits, found.reason, work.site.facility, RAISE_BY))
+def _limits(work: Work, number: int, item: Item, report: Mapping[str, Any] | None) -> Limits:
+    """Give what a job could use: as its report says, or as it was submitted."""
+    if report and report.get("limits"):
+        return Limits(**report["limits"])
+    return work.use_case.job(work.steering, work.group(number), item).limits

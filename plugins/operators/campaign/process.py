@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskAwaitingInput
 
-from esap_batch.carousel import Phase, held_for, progress, startable
+from esap_batch.carousel import Phase, held_for, progress, share, startable
 from esap_batch.metrics import HELD, OBSERVATIONS
 from hooks.metrics import gauge
+from operators.campaign.patience import BearsSilence, bears_silence
 from operators.campaign.reserve import budgets, reserve
 from operators.campaign.turn import Position, failures, recall_news, revive, still_to_recall, take_turn
 from operators.campaign.work import Work
-from operators.login import NeedsLogin, goes_on_after_login
+from operators.login import goes_on_after_login
 from operators.progress import tell
 from operators.submission import submitting
 from triggers.carousel import CarouselMoves
@@ -28,7 +29,7 @@ SHOWN = 20
 STATES = ("waiting", "recalling", "ready", "running", "done", "failed", "elsewhere")
 
 
-class ProcessObservations(NeedsLogin):
+class ProcessObservations(BearsSilence):
     """Brings every observation of the plan from tape to its published product, in a sliding window.
 
     It waits in the triggerer and takes a turn on a worker when there is something to do. Clearing the task
@@ -37,7 +38,7 @@ class ProcessObservations(NeedsLogin):
 
     :param steering: what `ValidateRequest` gives. :param facility: what `SelectFacility` gives.
     :param plan: what `SearchLake` gives. :param use_case: module with the functions of `ObservationUseCase`.
-    :param patience: seconds to bear with systems that do not answer.
+    :param patience: seconds to bear with systems that do not answer, before that uses up a try.
     :returns: `{"done", "failed", "elsewhere", "bytes", "recalled_bytes", "failures": {reason: n},
         "missing": {lfn, pfn, adler32}}`.
     """
@@ -47,24 +48,27 @@ class ProcessObservations(NeedsLogin):
     def __init__(
         self, *, steering: Any, facility: Any, plan: Any, use_case: Any, patience: float = 3600, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(patience=patience, **kwargs)
         self.steering = steering
         self.facility = facility
         self.plan = plan
         self.use_case = use_case
-        self.patience = patience
 
     @goes_on_after_login
+    @bears_silence
     def begin(self, context: Context) -> dict[str, Any]:
-        """Begin, or go on where an earlier try was; what had failed gets another chance."""
+        """Begin, or go on where an earlier try was; after a clear what had failed gets another chance."""
         work = self._work(context)
-        if held := work.state().held:
-            self._ask(context, work, held)
-        revive(work)
+        state, granted = work.state(), int(context["ti"].max_tries)
+        if state.held:
+            self._ask(context, work, state.held)
+        if granted != state.granted:  # it is the first try, or somebody has cleared the task
+            revive(work, granted)
         reserve(work.lake, budgets(self.steering, context), work.run, still_to_recall(work, self.plan))
         return self._go_on(context, work)
 
     @goes_on_after_login
+    @bears_silence
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on when the trigger has fired."""
         if event["status"] != "moved":
@@ -72,6 +76,7 @@ class ProcessObservations(NeedsLogin):
         return self._go_on(context, self._work(context))
 
     @goes_on_after_login
+    @bears_silence
     def resume_held(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on, or not, when somebody has answered."""
         work = self._work(context)
@@ -95,6 +100,7 @@ class ProcessObservations(NeedsLogin):
         while True:
             with submitting(work.site.storage, work.area, context):
                 at = take_turn(work, workflow, self.plan["blocks"])
+            self.silent_since = None
             kind = held_for(at.total, work.rules)
             self._tell(context, work, at, kind)
             if kind:
@@ -164,7 +170,7 @@ class ProcessObservations(NeedsLogin):
     def _result(self, work: Work, at: Position) -> dict[str, Any]:
         missing = failures(work)
         counts = Counter({k: at.total.observations.get(k, 0) for k in ("done", "failed", "elsewhere")})
-        allowed = int(self.steering["request"]["allowed_failure_fraction"] * self.plan["observations"])
+        allowed = share(self.steering["request"]["allowed_failure_fraction"], self.plan["todo"])
         for one in missing[:SHOWN]:
             self.log.warning(
                 "observation %s is missing: %s: %s", one["obs_id"], one["reason"], one["message"]

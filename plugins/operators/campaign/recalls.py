@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from esap_batch.carousel import Block, Item, Outcome, Phase, RecallState, Step, given_up, recall_step
 from esap_batch.products import base_of, claim_metadata, scope_of
@@ -12,6 +13,7 @@ from hooks.lake_bulk import Recall
 from operators.campaign.work import Work
 
 LOG = logging.getLogger(__name__)
+LINGER = timedelta(minutes=10)  # Rucio's reaper deletes what nobody wants within minutes
 
 
 def claim(work: Work, items: Sequence[Item]) -> list[Item]:
@@ -70,8 +72,20 @@ def recall(work: Work, items: Sequence[Item]) -> list[Item]:
 
 
 def watch(work: Work, block: Block, recalls: Mapping[str, Recall]) -> Block:
-    """See which recalls have ended, boost those that are stuck, and give up where that does not help."""
-    return block.replaced(_watched(work, i, recalls.get(i.rule)) for i in block.having(Phase.RECALLING))
+    """See which recalls have ended, boost those that are stuck, and give up where that does not help.
+
+    One that is gone, since it has expired or somebody has deleted it, is made again.
+    """
+    gone = [i for i in block.having(Phase.READY) if i.rule not in recalls]
+    items = [*block.having(Phase.RECALLING), *gone]
+    return block.replaced(_watched(work, i, recalls.get(i.rule)) for i in items)
+
+
+def renew(work: Work, recalls: Iterable[Recall]) -> None:
+    """Let recalls stand for as long as the run goes on."""
+    for one in recalls:
+        if one.expires_soon:
+            work.lake.renew(one.rule_id)
 
 
 def _watched(work: Work, item: Item, found: Recall | None) -> Item:
@@ -84,8 +98,11 @@ def _watched(work: Work, item: Item, found: Recall | None) -> Item:
             work.lake.boost(item.rule)
             LOG.warning("observation %d: its recall is stuck, trying again: %s", number, found.error)
             return replace(item, boosts=item.boosts + 1, stuck_at=found.updated_at)
+        case Step.BOOST:
+            LOG.warning("observation %d: its recall is gone, asking for its files again", number)
+            return item.recalled_again(boosts=item.boosts + 1)
         case Step.GIVE_UP:
-            error = found.error if found else "somebody has deleted the rule"
+            error = found.error if found else "the rule is gone, again and again"
             missing = work.lake.missing(item.rule) if found else [f.lfn for f in item.observation.files]
             for lfn in missing:
                 LOG.warning("observation %d: goes on without %s, which does not come: %s", number, lfn, error)
@@ -100,8 +117,23 @@ def release(work: Work, block: Block, *, wait: bool) -> Block:
     for item in items:
         if item.rule:
             work.lake.release(item.rule)
-    items = [replace(i, rule="") for i in items]
+    items = [replace(i, rule="", let_go=i.let_go or datetime.now(UTC).isoformat()) for i in items]
     pfns = work.site.pfns(lfn for i in items for lfn in i.fresh) if wait else {}
     there = work.site.storage.exists(pfns.values())
+    items = [_without_others(work, i, {lfn for lfn in i.fresh if pfns.get(lfn) in there}) for i in items]
     gone = [i for i in items if not any(pfns.get(lfn) in there for lfn in i.fresh)]
     return block.replaced(items).replaced(replace(i, phase=Phase.ENDED) for i in gone)
+
+
+def _without_others(work: Work, item: Item, there: Collection[str]) -> Item:
+    """Count no more what is still there after a while because somebody else's rule keeps it."""
+    since = datetime.fromisoformat(item.let_go)
+    if not there or datetime.now(UTC) - since < LINGER:
+        return item
+    pinned = work.lake.pinned(sorted(there), work.site.facility.storage_rse)
+    LOG.warning(
+        "observation %d: %d of its files are on disk still since %s; %d of these are kept for others",
+        item.observation.obs_id, len(there), item.let_go, len(pinned),
+    )  # fmt: skip
+    left = tuple(lfn for lfn in item.fresh if lfn not in pinned)
+    return replace(item, fresh=left, let_go=datetime.now(UTC).isoformat())

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 
 from esap_batch.budget import in_words
 from esap_batch.campaigns import Standing, Verdict, standing_of
-from esap_batch.carousel import blocks_of
+from esap_batch.carousel import blocks_of, share
 from esap_batch.observations import Observation, volume_by_place
 from esap_batch.products import RunState, base_of
 from operators.campaign.work import CAMPAIGN, Work
@@ -130,7 +130,7 @@ class SearchLake(BaseOperator):
         found = []
         for one in observations:
             base = work.use_case.product_base(self.steering, one)
-            allowed = int(work.rules.missing_fraction * len(one.files))
+            allowed = share(work.rules.missing_fraction, len(one.files))
             standing = standing_of(base, claims.get(base, []), work.run, alive, limit, allowed)
             found.append(Found(one, base, standing))
         return found

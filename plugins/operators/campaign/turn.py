@@ -77,6 +77,7 @@ def take_turn(work: Work, workflow: Workflow, length: int) -> Position:
     """Do what can be done now, write it down, and give where the run stands."""
     at = position(work, length)
     standing = {r.rule_id: r for r in work.lake.recalls(work.tag)}
+    recalls.renew(work, standing.values())
     at = at.replaced([_noted(work, workflow, b, standing) for b in at.blocks])
     at = at.replaced([recalls.release(work, b, wait=at.has_waiting) for b in at.blocks])
     if not held_for(at.total, work.rules):
@@ -92,10 +93,10 @@ def _placed(work: Work, at: Position, chosen: list[tuple[int, Item]]) -> list[tu
     return chosen[: places.ask(len(at.having(Phase.RUNNING)), len(chosen))] if places else chosen
 
 
-def revive(work: Work) -> None:
+def revive(work: Work, granted: int | None = None) -> None:
     """Take failed observations up again, and grant jobs under way new attempts.
 
-    It goes by the blocks alone, so that it may be repeated.
+    It goes by the blocks alone, so that it may be repeated. `granted` notes for which tries of the task.
     """
     state, standing = work.state(), {r.rule_id for r in work.lake.recalls(work.tag)}
     new, ended = [], Tally()
@@ -111,8 +112,8 @@ def revive(work: Work) -> None:
             ended = ended.plus(tally([changed]))
         else:
             new.append(changed.number)
-    if new or state.held:
-        work.save_state(replace(state, active=tuple(new), ended=ended, held=""))
+    granted = state.granted if granted is None else granted
+    work.save_state(replace(state, active=tuple(new), ended=ended, held="", granted=granted))
 
 
 def still_to_recall(work: Work, plan: Mapping[str, Any]) -> int:

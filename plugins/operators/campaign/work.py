@@ -48,7 +48,8 @@ class State:
 
     `ended` sums up the blocks that are over, `active` are the numbers of those under way, `next_block` the
     first that has not begun. `held` says why the run stands still,
-    `asked_in` is the try of the task that has asked somebody about it.
+    `asked_in` is the try of the task that has asked somebody about it, `granted` the number of tries that the
+    task had when its failures were taken up last: it changes when somebody clears the task, and only then.
     """
 
     started: str
@@ -57,6 +58,7 @@ class State:
     ended: Tally = field(default_factory=Tally)
     held: str = ""
     asked_in: str = ""
+    granted: int = -1
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> State:

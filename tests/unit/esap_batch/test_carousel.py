@@ -23,6 +23,7 @@ from esap_batch.carousel import (
     held_for,
     progress,
     recall_step,
+    share,
     startable,
     tally,
 )
@@ -119,8 +120,10 @@ def test_what_becomes_of_a_recall(state: str, at: str, boosts: int, step: Step) 
     assert recall_step(one, RecallState(state, at), RULES) is step
 
 
-def test_a_rule_that_somebody_has_deleted_is_given_up() -> None:
-    assert recall_step(item(Phase.RECALLING), None, RULES) is Step.GIVE_UP
+def test_a_rule_that_is_gone_is_made_again_as_often_as_a_stuck_one_is_boosted() -> None:
+    assert recall_step(item(Phase.RECALLING), None, RULES) is Step.BOOST
+    tried = replace(item(Phase.RECALLING), boosts=RULES.boosts)
+    assert recall_step(tried, None, RULES) is Step.GIVE_UP
 
 
 def test_an_observation_goes_on_without_as_many_files_as_are_allowed() -> None:
@@ -135,6 +138,13 @@ def test_an_observation_goes_on_without_as_many_files_as_are_allowed() -> None:
         "TAPE_STUCK",
     )
     assert "1 of 4 files do not come from tape, allowed are 0: tape is torn" in left_out.message
+
+
+@pytest.mark.parametrize(("fraction", "count", "allowed"), [(0.29, 100, 29), (0.57, 100, 57), (0.1, 9, 0)])
+def test_a_share_is_what_was_written_and_not_what_a_computer_makes_of_it(
+    fraction: float, count: int, allowed: int
+) -> None:
+    assert share(fraction, count) == allowed
 
 
 def test_without_any_file_there_is_nothing_to_process() -> None:

@@ -81,3 +81,10 @@ def test_files_of_several_scopes_become_one_dataset() -> None:
     assert (name, options) == ("add_files_to_datasets", {"ignore_duplicate": True})
     assert attachment["scope"] == "esap"
     assert [d["scope"] for d in attachment["dids"]] == ["dl3", "irf"]
+
+
+def test_a_rule_that_was_told_to_end_soon_stands_as_long_as_a_new_one() -> None:
+    inputs, asked = lake(update_replication_rule=None)
+    inputs.lake.__dict__["add_rule"] = lambda *_, **__: "r1"  # one that stands
+    assert inputs.bring("/ctao/esap/work/g/inputs", "LAPALMA-DISK", 3600) == "r1"
+    assert asked == [("update_replication_rule", "r1", {"lifetime": 3600})]

@@ -61,7 +61,11 @@ def trigger(**more: Any) -> CarouselMoves:
 
 
 def fired(
-    monkeypatch: pytest.MonkeyPatch, systems: Systems, one: CarouselMoves, step: float = 1.0
+    monkeypatch: pytest.MonkeyPatch,
+    systems: Systems,
+    one: CarouselMoves,
+    step: float = 1.0,
+    connection: Any = None,
 ) -> tuple[dict[str, Any], float]:
     """Give what the trigger fires with, and after how many seconds of its clock."""
     clock = Clock(step)
@@ -74,7 +78,7 @@ def fired(
         for task in tasks:
             task.cancel()
 
-    async def connection(conn_id: str) -> Connection:
+    async def standard(conn_id: str) -> Connection:
         return Connection(
             conn_id=conn_id, conn_type="http", host="h", extra=json.dumps({"poll_interval": 0.001})
         )
@@ -87,7 +91,7 @@ def fired(
 
     monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(asyncio, "wait", wait)
-    monkeypatch.setattr(BaseHook, "aget_connection", connection)
+    monkeypatch.setattr(BaseHook, "aget_connection", connection or standard)
     monkeypatch.setattr(module, "backend_in_trigger", backend)
     monkeypatch.setattr(RucioSettings, "of", lambda _connection: None)
     monkeypatch.setattr(module, "BulkLake", lambda _lake: systems)
@@ -141,6 +145,24 @@ def test_nothing_new_is_no_reason_to_fire(monkeypatch: pytest.MonkeyPatch) -> No
     payload, after = fired(monkeypatch, Systems(jobs=[2] * 50 + [1]), trigger())
     assert payload == {"status": "moved"}
     assert after > PACE_S
+
+
+def test_a_turn_is_asked_for_once_a_day_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It renews the recalls."""
+    monkeypatch.setattr(module, "RENEW_S", 60.0)
+    payload, after = fired(monkeypatch, Systems(jobs=[2]), trigger())
+    assert payload == {"status": "moved"}
+    assert 60 <= after < 60 + 2 * PACE_S
+
+
+def test_what_a_watcher_has_died_of_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(_name: str) -> Any:
+        raise LookupError("no connection rucio_default")
+
+    systems = Systems(jobs=[2], recalls=["r OK"])
+    payload, after = fired(monkeypatch, systems, trigger(tag="t", recalls="r OK"), connection=none)
+    assert payload == {"status": "silent", "message": "LookupError: no connection rucio_default"}
+    assert after < PACE_S
 
 
 def test_systems_that_are_silent_for_too_long_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

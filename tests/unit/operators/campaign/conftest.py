@@ -20,7 +20,7 @@ class TaskInstance(FakeTaskInstance):
 
     def __init__(self) -> None:
         super().__init__()
-        self.id = "try-1"
+        self.id, self.max_tries = "try-1", 7
 
     def get_task_states(self, dag_id: str, run_ids: Any) -> Json:
         return {run_ids[0]: self.states}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from esap_batch.carousel import Outcome, Phase
@@ -109,3 +111,27 @@ def test_what_an_earlier_plan_made_in_its_place_is_neither_published_nor_put_asi
     assert (first.outcome, first.attempt) == (Outcome.PENDING, 2)
     assert world.finish().total.observations == {"done": 2}
     assert not [p for p in world.storage.files if "/quarantine/" in p]
+
+
+def test_inputs_that_were_missing_since_their_recall_had_expired_are_recalled(world: World) -> None:
+    world.reasons = {1: ["INPUT_MISSING"]}
+    del world.lake.rules["rule 1"]
+    world.reap()
+    world.run_some()
+    assert [i.observation.obs_id for i in world.turn().having(Phase.RECALLING)] == [1]
+    assert world.finish().total.observations == {"done": 2}
+
+
+def test_inputs_that_are_missing_though_their_recall_stands_are_a_failure(world: World) -> None:
+    world.reasons = {1: ["INPUT_MISSING"]}
+    world.finish()
+    assert (world.items()[1].outcome, world.items()[1].attempt) == (Outcome.FAILED, 1)
+
+
+def test_a_job_that_ran_out_of_memory_and_left_no_report_gets_more_too(world: World) -> None:
+    (group, attempt), *_ = world.backend.alive
+    killed = replace(attempt, state=JobState.FAILED, reason="MEMORY_LIMIT", detail="OUT_OF_MEMORY")
+    world.backend.known[group][0] = killed
+    world.turn()
+    given = [world.backend.specs[group, attempt.index, n].limits.memory_mb for n in (1, 2)]
+    assert given == [1000, 2000]

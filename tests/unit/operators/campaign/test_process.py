@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskAwaitingInput, TaskDeferred
 from airflow.sdk.execution_time import hitl
 
+from esap_batch.carousel import Outcome
 from esap_batch.use_cases import cta_reprocessing
+from hooks.errors import BackendUnavailable
 from operators.campaign.process import GIVE_UP, GO_ON, ProcessObservations
 from operators.campaign.reserve import ledger
 from operators.campaign.turn import revive
 from operators.submission import SUBMITTING, end_submission
 from tests.unit.operators.campaign.conftest import Tasks
 from tests.unit.operators.campaign.world import World, observations
+from triggers.carousel import CarouselMoves
 
 LEDGER = "user/alice/2026-11"
 
@@ -29,9 +34,14 @@ class Run:
         size = 100 * count
         plan = {"blocks": self.world.blocks, "todo": count, "todo_bytes": size, "recall_bytes": size,
                 "observations": count}  # fmt: skip
-        self.task = ProcessObservations(
-            task_id="process", steering=self.world.steering, facility={"facility": "lapalma"}, plan=plan,
-            use_case=cta_reprocessing,
+        self.plan = plan
+        self.task = self.new_task()
+
+    def new_task(self) -> ProcessObservations:
+        """Make the task as a new worker process does."""
+        return ProcessObservations(
+            task_id="process", steering=self.world.steering, facility={"facility": "lapalma"},
+            plan=self.plan, use_case=cta_reprocessing,
         )  # fmt: skip
 
     def begin(self) -> dict[str, Any]:
@@ -138,6 +148,7 @@ def test_more_failures_fail_the_task_and_clearing_it_does_only_what_failed(tasks
     ):
         run.to_the_end()
     published = dict(run.world.lake.published)
+    tasks.ti.max_tries += 8  # as Airflow does for a task that is cleared
     assert run.to_the_end()["done"] == 4
     assert run.world.lake.published.items() >= published.items()
     assert [i.attempt for i in run.world.items().values()] == [1, 2, 1, 1]
@@ -200,8 +211,96 @@ def test_a_second_recall_needs_budget_too(tasks: Tasks) -> None:
         run.to_the_end()
     limit = 10_000_000_000_000
     run.world.lake.append(LEDGER, f"/ctao/esap/budget/{LEDGER}/000002", "d/other", limit - 200)
+    tasks.ti.max_tries += 8
     with pytest.raises(AirflowFailException, match="over the budget of user alice"):
         run.begin()
     assert sum(run.world.lake.asked.values()) == 2
     revive(run.world.worker())
     assert run.reserved() == limit
+
+
+def test_another_try_takes_no_failures_up_again(tasks: Tasks) -> None:
+    run = Run(tasks, 4, allowed_failure_fraction=0.25)
+    run.world.reasons = {1: ["BAD_DESCRIPTION"]}
+    run.begin()
+    while not any(i.outcome is Outcome.FAILED for i in run.world.items().values()):
+        run.world.advance()
+        run.go_on()
+    with pytest.raises(AirflowException, match="nobody answers"):
+        run.go_on("silent")
+    assert run.to_the_end()["failed"] == 1
+    assert set(run.world.lake.asked.values()) == {1}
+    assert run.reserved() == 400
+
+
+def test_the_share_of_failures_is_of_what_was_to_do(tasks: Tasks) -> None:
+    run = Run(tasks, 4, allowed_failure_fraction=0.25)
+    run.task.plan["observations"] = 100  # the others are done since long
+    run.world.reasons = {1: ["BAD_DESCRIPTION"], 2: ["BAD_DESCRIPTION"]}
+    with pytest.raises(AirflowFailException, match="2 of 4 observations failed, allowed are 1"):
+        run.to_the_end()
+
+
+class Outage:
+    """Lets a back end answer nothing until it is over."""
+
+    def __init__(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.run, self.is_over, self.answers = run, False, run.world.backend.attempts
+        monkeypatch.setattr(run.world.backend, "attempts", self)
+
+    def __call__(self, group: str) -> Any:
+        if self.is_over:
+            return self.answers(group)
+        raise BackendUnavailable("DiracX", "http://dirac", "no route")
+
+    def wait(self, step: Callable[[], Any]) -> TaskDeferred:
+        with pytest.raises(TaskDeferred) as waiting:
+            step()
+        return waiting.value
+
+    def look_again(self, waiting: TaskDeferred) -> TaskDeferred:
+        """Do what Airflow does when the pause is over, in a new process."""
+        step = getattr(self.run.new_task(), waiting.method_name)
+        return self.wait(lambda: step(self.run.tasks.context, event=None, **(waiting.kwargs or {})))
+
+
+def test_an_outage_uses_up_no_try(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tasks, 2)
+    run.begin()
+    run.world.recall_some()
+    run.go_on()
+    outage, since = Outage(run, monkeypatch), set()
+    first = outage.wait(lambda: run.task.resume(tasks.context, {"status": "moved"}))
+    waiting = first
+    for _ in range(20):
+        assert waiting.method_name == "after_silence"
+        since.add((waiting.kwargs or {})["since"])
+        waiting = outage.look_again(waiting)
+    assert len(since) == 1
+    outage.is_over = True
+    assert isinstance(outage.look_again(waiting).trigger, CarouselMoves)
+    assert run.to_the_end()["done"] == 2
+
+
+def test_an_outage_is_borne_for_as_long_as_told(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tasks, 2)
+    run.begin()
+    run.world.recall_some()
+    run.go_on()
+    outage = Outage(run, monkeypatch)
+    outage.wait(lambda: run.task.resume(tasks.context, {"status": "moved"}))
+    long_ago = "2026-01-01T00:00:00+00:00"
+    with pytest.raises(BackendUnavailable, match="no route"):
+        run.new_task().after_silence(
+            tasks.context, None, "resume", {"event": {"status": "moved"}}, since=long_ago
+        )
+
+
+def test_an_outage_begins_anew_after_a_turn_that_went_well(
+    tasks: Tasks,
+) -> None:
+    run = Run(tasks, 2)
+    run.begin()
+    run.task.silent_since = datetime(2026, 1, 1, tzinfo=UTC)
+    run.go_on()
+    assert run.task.silent_since is None

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
+
 from esap_batch.carousel import Outcome, Phase
 from esap_batch.products import WORK_AREA, Claim
 from operators.campaign import recalls
@@ -80,15 +84,81 @@ def test_a_stuck_recall_that_comes_after_a_boost_is_no_failure() -> None:
     assert world.finish().total.observations == {"done": 1}
 
 
-def test_a_rule_that_somebody_has_deleted_fails_the_observation_with_all_its_files() -> None:
+@pytest.mark.parametrize("has_come", [False, True])
+def test_a_recall_that_is_gone_is_made_again(has_come: bool) -> None:
+    """It has expired while the campaign was paused, before or after its files came."""
+    world = World({"max_running": 1})
+    world.plan(observations(2))
+    world.turn()
+    if has_come:
+        world.recall_some()
+        assert [i.observation.obs_id for i in world.turn().having(Phase.READY)] == [2]
+    del world.lake.rules["rule 2"]
+    world.reap()
+    assert world.turn().having(Phase.RECALLING)[-1].rule == "rule 3"
+    assert world.finish().total.observations == {"done": 2}
+    assert world.tally().recalled == 300
+
+
+def test_a_recall_that_is_gone_again_and_again_fails_the_observation_with_all_its_files() -> None:
     world = World()
     world.plan(observations(1))
-    world.turn()
-    world.lake.rules.clear()
+    for _ in range(world.worker().rules.boosts + 1):
+        assert world.turn().having(Phase.RECALLING)
+        world.lake.rules.clear()
     world.turn()
     failed = world.items()[1]
     assert (failed.reason, len(failed.missing)) == ("TAPE_STUCK", 2)
-    assert "somebody has deleted the rule" in failed.message
+    assert "the rule is gone, again and again" in failed.message
+
+
+def test_files_that_have_not_left_the_disk_are_the_runs_own_when_they_are_recalled_again() -> None:
+    world = World({"window_gb": 2e-7})
+    world.plan(observations(3))
+    world.turn()
+    world.recall_some()
+    world.lake.rules.clear()
+    at = world.turn()
+    assert [i.disk_bytes for i in at.having(Phase.RECALLING)] == [100, 100]
+    assert at.total.recalled == 200
+
+
+def test_recalls_that_would_expire_soon_are_renewed() -> None:
+    world = World()
+    world.plan(observations(2))
+    world.turn()
+    world.lake.expiring = {"rule 2"}
+    world.turn()
+    assert not world.lake.expiring
+
+
+def test_room_that_somebody_else_has_taken_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World({"window_gb": 1e-7})
+    world.plan(observations(2))
+    for _ in range(2):
+        world.turn()
+        world.recall_some()
+        world.run_some()
+    first = {f.lfn for f in world.observations[0].files}
+    world.on_disk_before = world.lake.wanted_by_others = first
+    assert len(world.turn().having(Phase.RELEASING)) == 1
+    assert world.called("lake.pinned") == 0
+    monkeypatch.setattr(recalls, "LINGER", timedelta())
+    assert [i.observation.obs_id for i in world.turn().having(Phase.RECALLING)] == [2]
+    assert world.finish().total.observations == {"done": 2}
+    assert first <= {f.removeprefix(pfn_of("")) for f in world.storage.files}
+
+
+def test_room_that_nobody_wants_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recalls, "LINGER", timedelta())
+    world = World({"window_gb": 1e-7})
+    world.plan(observations(2))
+    for _ in range(2):
+        world.turn()
+        world.recall_some()
+        world.run_some()
+    for _ in range(3):
+        assert len(world.turn().having(Phase.RELEASING)) == 1
 
 
 def test_what_is_noted_to_come_stays_noted_once_it_has_come() -> None:

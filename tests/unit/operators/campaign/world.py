@@ -39,7 +39,7 @@ ABOUT = {"project": "PI-1", "site": "LaPalma", "kind": "observation"}
 REQUEST = {"project": "PI-1", "processor": "esap-noop", "window_gb": 1e-6, "max_running": 4, "hold_after": 10}
 
 READS = ("exists", "stat", "read", "recalls", "missing", "attempts", "reports", "claims", "find", "metadata",
-         "files", "places")  # fmt: skip
+         "files", "places", "pinned")  # fmt: skip
 
 
 class Killed(Exception):  # noqa: N818 - says what happened
@@ -123,6 +123,8 @@ class Lake:
         self.published: dict[str, Publication] = {}
         self.boosted: list[str] = []
         self.broken: dict[str, str] = {}
+        self.expiring: set[str] = set()
+        self.wanted_by_others: set[str] = set()
         self.rivals: list[tuple[str, str, int]] = []  # who append to a ledger first: ledger, LFN, bytes
 
     def add(self, observation: Observation) -> None:
@@ -184,7 +186,7 @@ class Lake:
 
     def recalls(self, tag: str) -> list[Recall]:
         return [
-            Recall(key, r.dataset, r.state, 0, 0, f"{r.tick:06d}", self._error(r))
+            Recall(key, r.dataset, r.state, 0, 0, f"{r.tick:06d}", self._error(r), key in self.expiring)
             for key, r in self.rules.items()
             if r.tag == tag
         ]
@@ -194,6 +196,13 @@ class Lake:
 
     def boost(self, rule_id: str) -> None:
         self.boosted.append(rule_id)
+
+    def renew(self, rule_id: str) -> None:
+        self.expiring.remove(rule_id)
+
+    def pinned(self, lfns: Iterable[str], rse: str) -> set[str]:
+        assert rse == RSE
+        return self.wanted_by_others & set(lfns)
 
     def release(self, rule_id: str) -> None:
         self.rules.pop(rule_id, None)
