@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from airflow.api_fastapi.auth.tokens import get_signing_key
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, Response, UploadFile, status
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
-from itsdangerous import BadSignature, URLSafeTimedSerializer
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from access.observer import note
+from access.pages import HEADERS as COMMON_HEADERS
+from access.pages import form_mark, shown_to, templates
 from access.users import EsapUser, current_user
 from broker import consents, credentials
 from broker.credentials import State
@@ -31,16 +31,9 @@ from hooks.settings import service_name
 log = logging.getLogger(__name__)
 pages = APIRouter(include_in_schema=False)
 api = APIRouter(prefix="/api", tags=["credentials"])
-FORM_S = 86_400
-HEADERS = {
-    "Cache-Control": "no-store",
-    # No form-action: browsers apply it to the redirect to a system's login page too.
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+# No form-action: browsers apply it to the redirect to a system's login page too.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+HEADERS = {"Content-Security-Policy": POLICY, **COMMON_HEADERS}
 
 
 class LoginFirst(Exception):  # noqa: N818 - says what is needed
@@ -124,7 +117,7 @@ def page(user: EsapUser, *, notice: str = "", problem: str = "", code: int = 200
             others=[state for state in others if state.owner != user.get_name()],
             notice=notice,
             problem=problem,
-            form_token=_forms().dumps(user.get_name()),
+            form_token=form_mark(user.get_name()),
             mount=address(MOUNT),
             home=address("/batch/"),
         )
@@ -145,11 +138,7 @@ def to_login() -> RedirectResponse:
 
 def checked_form(user: Person, form_token: Annotated[str, Form()] = "") -> EsapUser:
     """Accept a form that this page has given to this user; 403 for any other."""
-    try:
-        whose = _forms().loads(form_token, max_age=FORM_S)
-    except BadSignature:
-        whose = None
-    if whose != user.get_name():
+    if shown_to(form_token) != user.get_name():
         raise HTTPException(
             status.HTTP_403_FORBIDDEN, "the form is too old, or not yours: open the page again"
         )
@@ -215,17 +204,11 @@ def _keep_proxy(user: EsapUser, content: bytes) -> None:
 
 @cache
 def _templates() -> Environment:
-    folder = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined)
-    environment.filters["time"] = lambda t: (
-        t.strftime("%Y-%m-%d %H:%M UTC") if isinstance(t, datetime) else ""
-    )
-    return environment
+    return templates(Path(__file__).parent / "templates", {"time": _moment})
 
 
-@cache
-def _forms() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(get_signing_key("api", "secret_key"), salt="esap-broker-form")
+def _moment(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M UTC}" if time else ""
 
 
 # The same for scripts

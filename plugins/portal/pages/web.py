@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Request
-from itsdangerous import BadData, URLSafeTimedSerializer
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
+from access.pages import HEADERS as COMMON_HEADERS
+from access.pages import form_mark, shown_to, templates
 from access.users import EsapUser, current_user
 from portal.core.addresses import public_base
 from portal.core.airflow_api import AirflowApi
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HERE = Path(__file__).parent
-SALT, TOKEN, TOKEN_S = "esap-batch form", "token", 12 * 3600
-ROOT = "/batch"
+TOKEN, ROOT = "token", "/batch"
 SEE_OTHER = 303
 POLICY = "; ".join(
     (
@@ -41,12 +41,7 @@ POLICY = "; ".join(
         "base-uri 'none'",
     )
 )
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "private, no-store",
-}
+HEADERS = {"Content-Security-Policy": POLICY, **COMMON_HEADERS}
 
 
 class Visit:
@@ -59,7 +54,8 @@ class Visit:
 
     def page(self, template: str, status: int = HTTPStatus.OK, **context: Any) -> Response:
         """Show a page, or part of one."""
-        return _page(self.request, template, status, user=self.user, token=self._token(), **context)
+        mark = form_mark(self.user.get_name())
+        return _page(self.request, template, status, user=self.user, token=mark, **context)
 
     def go(self, path: str, **query: str) -> Response:
         """Send the browser on after a change."""
@@ -72,16 +68,12 @@ class Visit:
     async def form(self) -> FormData:
         """Read a form that one of our pages has shown to this user; Forbidden for any other."""
         form = await read_form(self.request)
-        try:
-            shown_to = _signer().loads(str(form.get(TOKEN, "")), max_age=TOKEN_S)
-        except BadData:
-            raise Forbidden("this form is too old, or not one of these pages: open it again") from None
-        if shown_to != self.user.get_name():
+        whose = shown_to(str(form.get(TOKEN, "")))
+        if whose is None:
+            raise Forbidden("this form is too old, or not one of these pages: open it again")
+        if whose != self.user.get_name():
             raise Forbidden("this form was shown to another user: open it again")
         return form
-
-    def _token(self) -> str:
-        return str(_signer().dumps(self.user.get_name()))
 
 
 def _visit(request: Request, user: Annotated[EsapUser, Depends(current_user)]) -> Visit:
@@ -136,21 +128,7 @@ def _page(request: Request, template: str, status: int, **context: Any) -> Respo
 
 @cache
 def _templates() -> Environment:
-    found = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    found.filters |= words.FILTERS
-    return found
-
-
-def _signer() -> URLSafeTimedSerializer:
-    from airflow.configuration import conf
-
-    return URLSafeTimedSerializer(conf.get_mandatory_value("api", "secret_key"), salt=SALT)
+    return templates(HERE / "templates", words.FILTERS)
 
 
 class StaticHeaders:

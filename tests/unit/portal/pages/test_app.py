@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from access import pages
 from access.users import EsapUser, current_user
 from esap_batch.identity import load_identities
 from esap_batch.progress import PROGRESS
@@ -20,7 +21,7 @@ from portal.core.jobs import JobView, Wanted
 from portal.core.phases import Phase
 from portal.core.refusals import NotFound
 from portal.core.service import Jobs, Order
-from portal.pages import job, lists, web
+from portal.pages import job, lists
 from portal.pages.app import create_app
 from portal.results.failures import Failure
 from portal.results.listing import Stored
@@ -204,7 +205,7 @@ def test_a_form_needs_the_token_of_its_page_and_user(
     app.dependency_overrides[current_user] = lambda: user("alice", "ctao/users")
     assert http.post("/batch/jobs/7/abort", data={"token": token}).status_code == 303
     assert aborted == [7]
-    monkeypatch.setattr(web, "TOKEN_S", -1)
+    monkeypatch.setattr(pages, "FORM_S", -1)
     assert http.post("/batch/jobs/7/abort", data={"token": token}).status_code == 403
 
 
