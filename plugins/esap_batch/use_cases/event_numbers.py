@@ -40,27 +40,14 @@ def triggered_shares(
     return [[e * w for e, w in zip(row, fractions, strict=True)] for row in efficiency]
 
 
-def required_events(
-    shares: Sequence[Sequence[float]],
-    uncertainty: float | None = None,
-    triggered: float | None = None,
-) -> float:
-    """Give how many showers to throw, rounded up: for a relative uncertainty in every bin, or for a total.
+def required_events(shares: Sequence[Sequence[float]], uncertainty: float) -> float:
+    """Give how many showers to throw, rounded up, for a relative uncertainty in every bin.
 
-    Infinity when a bin of the range never triggers. ValueError unless exactly one target is given.
+    Infinity when a bin never triggers. ValueError without bins.
     """
-    flat = [p for row in shares for p in row]
-    if (uncertainty is None) == (triggered is None) or not flat:
-        raise ValueError("required_events: allowed is one of uncertainty and triggered, and at least one bin")
-    if uncertainty is not None:
-        lowest = min(flat)
-        return _ceil(1 / uncertainty**2 / lowest) if lowest > 0 else math.inf
-    assert triggered is not None
-    return _ceil(triggered / sum(flat)) if sum(flat) > 0 else math.inf
-
-
-def _ceil(number: float) -> float:
-    return math.ceil(number) if math.isfinite(number) else math.inf
+    lowest = min(p for row in shares for p in row)
+    events = 1 / uncertainty**2 / lowest if lowest > 0 else math.inf
+    return math.ceil(events) if math.isfinite(events) else math.inf
 
 
 def interpolated(energy: float, centres: Sequence[float], values: Sequence[float]) -> float:
