@@ -57,7 +57,8 @@ class DeleteLeftovers(BaseOperator):
         return {"deleted": deleted, "kept": kept, "dry_run": dry_run}
 
     def _leftovers(self) -> Iterator[Leftover]:
-        claims, service = dict(open_claims(self.lake)), service_name()
+        service = service_name()
+        claims = {d: run for state in ("claimed", "failed") for d, run in open_claims(self.lake, state)}
         for rse in storage_elements():
             for pfn, changed in work_areas(self.lake, self.storage, rse):
                 signed = signature(self.storage, pfn)

@@ -48,10 +48,13 @@ def signature(storage: StorageElement, area: str) -> dict[str, str]:
     return signed
 
 
-def open_claims(lake: RucioLake) -> Iterator[tuple[str, str]]:
-    """Give each product that was claimed and never published, with the run that claimed it."""
+def open_claims(lake: RucioLake, state: str = "claimed") -> Iterator[tuple[str, str]]:
+    """Give each product that was claimed and never published, with the run that claimed it.
+
+    :param state: of the claim; `failed` for those that campaigns have given up.
+    """
     products = [read_mapping(p) for p in sorted((config_dir() / "workflows").glob("*/product.yaml"))]
     for scope in sorted({scope_of(str(p["lfn"])) for p in products}):
-        for dataset in lake.find(scope, {"esap_state": "claimed"}):
+        for dataset in lake.find(scope, {"esap_state": state}):
             if not lake.is_published(dataset):
                 yield dataset, str(lake.metadata(dataset).get("esap_run", ""))

@@ -15,11 +15,11 @@ from esap_batch.fingerprint import canonical_json
 from esap_batch.identity import Identity
 from esap_batch.jobs import JobSpec, Limits, OutputSpec
 from esap_batch.observations import Observation, Selection, parse_numbers
+from esap_batch.products import WORK_AREA, work_lfn
 from esap_batch.use_cases.shared import CONFIG, dated, needed
 from esap_batch.workflows import Workflow
 
 SCOPE = "acada"  # of the raw data
-CACHE_AREA = "/ctao/esap/cache"
 EXPECT = "expect.json"
 GIGABYTE = 1e9
 NUMBERS = ("obs_ids", "sb_ids", "telescopes")
@@ -82,7 +82,7 @@ def rules(steering: Mapping[str, Any]) -> Rules:
 def job(steering: Mapping[str, Any], group: str, item: Item) -> JobSpec:
     """Make the job of one observation, of the files that have come.
 
-    The transient DL2 goes to the cache area, the rest to the product's directory.
+    The transient DL2 goes to the batch's work area, the rest to the product's directory.
     """
     observation, missing = item.observation, set(item.missing)
     files = tuple(f for f in observation.files if f.lfn not in missing)
@@ -105,7 +105,7 @@ def job(steering: Mapping[str, Any], group: str, item: Item) -> JobSpec:
 def outputs(steering: Mapping[str, Any], group: str, item: Item) -> tuple[OutputSpec, ...]:
     """Name what the job of an observation writes: DL2, DL3 and the two index tables."""
     number, directory = f"{item.observation.obs_id:06d}", item.product
-    cache = cache_lfn(group)
+    cache = work_lfn(group)
     if steering["request"]["processor"] == "esap-noop":
         names = {f"dl2_{number}.json": cache, f"dl3_{number}.json": directory}
         return tuple(OutputSpec(n, f"{at}/{n}", ("esap-noop", "validate", n)) for n, at in names.items())
@@ -119,14 +119,9 @@ def outputs(steering: Mapping[str, Any], group: str, item: Item) -> tuple[Output
     )
 
 
-def cache_lfn(group: str) -> str:
-    """Give the directory of a batch's transient products."""
-    return f"{CACHE_AREA}/{group}"
-
-
 def is_transient(lfn: str) -> bool:
     """Tell the files that are deleted when the product is published."""
-    return lfn.startswith(f"{CACHE_AREA}/")
+    return lfn.startswith(f"{WORK_AREA}/")
 
 
 def limits(steering: Mapping[str, Any], size: int) -> Limits:

@@ -85,7 +85,7 @@ class CleanUpCampaign(BaseOperator):
         for recall in work.lake.recalls(work.tag):
             work.lake.release(recall.rule_id)
             self.log.info("recall of %s released", recall.dataset)
-        self._delete(work, [work.use_case.cache_lfn(work.group(n)) for n in range(state.next_block)])
+        self._delete(work, [work_lfn(work.group(n)) for n in range(state.next_block)])
 
     def _stop_block(self, work: Work, number: int) -> bool:
         """Kill a block's jobs; False when they cannot be reached."""

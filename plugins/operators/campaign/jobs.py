@@ -29,6 +29,7 @@ def submit(work: Work, block: Block, items: Sequence[Item]) -> Block:
     """Submit the jobs of staged observations, each exactly once."""
     started = [replace(i, phase=Phase.RUNNING, attempt=i.attempt + 1) for i in items]
     if started:
+        work.sign(block.number)
         work.site.backend.submit(batch_of(work, block.number, started), {i.index: i.attempt for i in started})
     return block.replaced(started)
 

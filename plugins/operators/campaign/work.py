@@ -35,7 +35,6 @@ class ObservationUseCase(Protocol):
     def product_base(self, steering: Mapping[str, Any], observation: Observation) -> str: ...
     def rules(self, steering: Mapping[str, Any]) -> Rules: ...
     def job(self, steering: Mapping[str, Any], group: str, item: Item) -> JobSpec: ...
-    def cache_lfn(self, group: str) -> str: ...
     def is_transient(self, lfn: str) -> bool: ...
     def product_metadata(self, steering: Mapping[str, Any], item: Item) -> dict[str, Any]: ...
     def measured(self, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]: ...
@@ -117,7 +116,11 @@ class Work:
 
     def group(self, block: int) -> str:
         """Name the batch of a block's jobs."""
-        return group_name(self.dag_id, self.run_id, f"campaign block {block}")
+        return group_name(self.dag_id, self.run_id, _task_of(block))
+
+    def sign(self, block: int) -> None:
+        """Say in the work area of a block's batch whose it is: transient products lie there."""
+        self.site.sign(self.group(block), self.run, _task_of(block))
 
     @cached_property
     def rules(self) -> Rules:
@@ -162,3 +165,8 @@ class Work:
         lfn = f"{work_lfn(self.tag)}/{name}"
         document: dict[str, Any] = json.loads(self.site.storage.read(self.site.pfns([lfn])[lfn]))
         return document
+
+
+def _task_of(block: int) -> str:
+    """Name what a block's batch is named by, beside the run."""
+    return f"campaign block {block}"

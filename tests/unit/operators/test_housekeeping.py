@@ -60,6 +60,12 @@ def test_only_what_is_old_unpublished_and_of_a_run_that_has_ended_goes(world: Wo
     }
 
 
+def test_what_jobs_of_a_failed_observation_have_written_goes_too(world: World) -> None:
+    world.lake.described[DATASET]["esap_state"] = "failed"
+    run(world)
+    assert DATASET not in there(world)
+
+
 def test_a_dry_run_only_tells(world: World) -> None:
     told = run(world, dry_run=True)
     assert told["dry_run"]

@@ -71,13 +71,13 @@ def test_the_last_night_counts() -> None:
     assert (asked.start_from, asked.start_before) == ("2026-11-05", "2026-11-07")
 
 
-def test_the_job_reads_what_has_come_and_writes_dl2_to_the_cache_and_dl3_to_the_product() -> None:
+def test_the_job_reads_what_has_come_and_writes_dl2_to_its_work_area_and_dl3_to_the_product() -> None:
     job = case.job(steering(), "group", item(missing=("/ctao/acada/o7/f1.gz",)))
     assert (job.index, [f.name for f in job.inputs]) == (3, ["f0.gz"])
     assert job.files[shared.CONFIG]["missing_files"] == ["/ctao/acada/o7/f1.gz"]
     assert job.files[shared.CONFIG]["expected_files"] == 2
     lfns = [o.lfn for o in job.outputs]
-    assert lfns[0] == "/ctao/esap/cache/group/dl2_000007.fits.gz"
+    assert lfns[0] == "/ctao/esap/work/group/dl2_000007.fits.gz"
     assert [case.is_transient(lfn) for lfn in lfns] == [True, False, False, False]
     assert lfns[1] == "/ctao/dl3/x/obs_7-g1/dl3_000007.fits.gz"
     assert all(o.validator for o in job.outputs[1:])

@@ -137,9 +137,9 @@ def test_what_jobs_had_done_when_the_run_was_ended_is_not_done_again(tasks: Task
 def test_transient_products_of_jobs_that_were_killed_are_deleted(tasks: Tasks) -> None:
     world = under_way(tasks)
     world.run_some(1)
-    assert [p for p in world.storage.files if "/ctao/esap/cache/" in p]
+    assert [p for p in world.storage.files if "/dl2_" in p]
     clean_up(tasks)
-    assert not [p for p in world.storage.files if "/ctao/esap/cache/" in p]
+    assert not [p for p in world.storage.files if "/dl2_" in p]
 
 
 def test_a_dry_run_leaves_nothing(tasks: Tasks) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
+import posixpath
 from dataclasses import replace
 
 import pytest
 
 from esap_batch.carousel import Outcome, Phase
-from esap_batch.jobs import JobState
+from esap_batch.jobs import JobState, group_name
 from operators.campaign import jobs
+from operators.site import parts_of
 from tests.unit.operators.campaign.world import World, observations
 
 
@@ -39,6 +42,16 @@ def test_a_job_is_submitted_once_whatever_happens_to_the_worker(world: World) ->
     submitted = jobs.submit(world.worker(), block.replaced(again), again)
     assert [i.attempt for i in submitted.items] == [1, 1]
     assert len(world.backend.specs) == 2
+
+
+def test_the_work_area_of_transient_products_says_whose_it_is(world: World) -> None:
+    """Without that no housekeeping would ever delete it."""
+    work, (batch,) = world.worker(), world.backend.batches
+    transient = batch.jobs[0].outputs[0].pfn
+    area = posixpath.dirname(transient)
+    signed = json.loads(world.storage.files[f"{area}/run.json"])
+    assert work.use_case.is_transient(batch.jobs[0].outputs[0].lfn)
+    assert group_name(*parts_of(signed["run"]), signed["task"]) == batch.group == posixpath.basename(area)
 
 
 def test_nothing_is_asked_of_the_back_end_for_a_block_without_jobs() -> None:

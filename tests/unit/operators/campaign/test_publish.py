@@ -33,7 +33,7 @@ def test_transient_files_go_when_the_product_is_published() -> None:
     world = World()
     world.plan(observations(2))
     world.finish()
-    assert not [p for p in world.storage.files if "/ctao/esap/cache/" in p]
+    assert not [p for p in world.storage.files if "/dl2_" in p]
 
 
 def test_a_product_without_some_files_says_which() -> None:
