@@ -44,7 +44,7 @@ class Vault:
         try:
             whose, where, document = json.loads(self._fernet.decrypt(sealed))
         except (InvalidToken, ValueError) as error:
-            raise VaultError("the key that it was encrypted with is gone") from error
+            raise VaultError(f"no key of the connection {VAULT_CONNECTION} opens what is stored") from error
         if (whose, where) != (owner, system):
             raise VaultError("it was stored for somebody else")
         return dict(document)
