@@ -82,6 +82,14 @@ class InputLake(BulkLake):
             rows = {str(r["id"]): r for r in self.lake.client.list_replication_rules(filters)}
         return {i: _staging(rows[i]) if i in rows else Staging("GONE") for i in rule_ids}
 
+    def hold(self, dataset: str, rule_id: str, seconds: int) -> bool:
+        """Let a dataset of `collect`, and its rule, stand for so long more; False when the rule is gone."""
+        if self.stagings([rule_id])[rule_id].state == "GONE":
+            return False
+        self.lake.expire(dataset, seconds)
+        self.expire(rule_id, seconds)
+        return True
+
     def expire(self, rule_id: str, seconds: int) -> None:
         """Let a rule stand for so many seconds more."""
         self._update(rule_id, {"lifetime": seconds})

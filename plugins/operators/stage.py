@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,8 @@ class StageInputs(BaseOperator):
 
     :param steering: what `SelectData` gives. :param facility: what `SelectFacility` gives.
     :param selection: reference to the document that `SelectData` keeps.
-    :returns: `{"dataset", "rule", "rse", "facility", "files", "bytes", "inputs": {lfn, pfn, adler32}}`;
-        `rule` is empty for a run that reads nothing of the lake.
+    :returns: `{"dataset", "rule", "lifetime_s", "rse", "facility", "files", "bytes",
+        "inputs": {lfn, pfn, adler32}}`; `rule` is empty for a run that reads nothing of the lake.
     """
 
     template_fields = ("steering", "facility", "selection")
@@ -62,6 +62,7 @@ class StageInputs(BaseOperator):
         return {
             "dataset": dataset,
             "rule": rule,
+            "lifetime_s": lifetime,
             "rse": rse,
             **site.where,
             "files": len(files),
@@ -76,6 +77,12 @@ def _keep_located(site: Site, area: str, files: Sequence[InputFile]) -> dict[str
         pfns = site.pfns(f.lfn for f in files)
         files = [replace(f, pfn=pfns[f.lfn]) for f in files]
     return site.keep(area, "inputs.json", {"inputs": [asdict(f) for f in files]})
+
+
+def hold_inputs(lake: RucioLake, staged: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Let inputs that `StageInputs` has brought stay for another lifetime; give datasets that are gone."""
+    inputs = InputLake(lake)
+    return [s["dataset"] for s in staged if not inputs.hold(s["dataset"], s["rule"], s["lifetime_s"])]
 
 
 class ReleaseInputs(BaseOperator):

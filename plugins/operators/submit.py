@@ -20,6 +20,7 @@ from operators.submission import submitting
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+HELD = ("dataset", "rule", "lifetime_s")  # of what `StageInputs` gives: what `hold_inputs` needs
 BuildJobs = Callable[[dict[str, Any], str, Sequence[InputFile]], Sequence[JobSpec]]
 
 
@@ -42,7 +43,7 @@ class SubmitJobs(NeedsLogin):
     :param network: the payloads may use the network, also in a container.
     :param job_type: accounting class at the back end (DIRAC's JobType).
     :returns: `{"group", "count", "facility", "storage_rse", "task_id", "allowed_failures",
-        "journal": {lfn, pfn, adler32}}`.
+        "journal": {lfn, pfn, adler32}, "staged": [{"dataset", "rule", "lifetime_s"}, ...]}`.
     """
 
     template_fields = ("steering", "facility", "product", "inputs", "selection", "container")
@@ -95,6 +96,7 @@ class SubmitJobs(NeedsLogin):
             "task_id": self.task_id,
             "allowed_failures": int(share * len(batch.jobs)),
             "journal": journal,
+            "staged": [{k: s[k] for k in HELD} for s in self._given() if all(s.get(k) for k in HELD)],
         }
 
     def _first(self, site: Site, batch: Batch) -> list[int]:
@@ -170,8 +172,11 @@ class SubmitJobs(NeedsLogin):
     def _inputs(self, site: Site) -> list[InputFile]:
         if self.container:
             return [self._image(site)]
+        return [file for given in self._given() for file in _files_of(site, given)]
+
+    def _given(self) -> list[Mapping[str, Any]]:
         several = self.inputs if isinstance(self.inputs, list) else [self.inputs]
-        return [file for given in several if given for file in _files_of(site, given)]
+        return [given for given in several if given]
 
 
 def _files_of(site: Site, given: Mapping[str, Any]) -> list[InputFile]:

@@ -27,6 +27,7 @@ from operators.login import NeedsLogin, goes_on_after_login
 from operators.progress import tell
 from operators.reports import all_reports, keep_reports, kept_reports
 from operators.site import Site, owner_of
+from operators.stage import hold_inputs
 from operators.submission import submitting
 from triggers.jobs import JobsEnded
 
@@ -75,7 +76,15 @@ class AwaitJobs(NeedsLogin):
     @goes_on_after_login
     def begin(self, context: Context) -> dict[str, Any]:
         """Start to wait; jobs that are not well after all their attempts get as many again."""
+        self._hold_inputs(context)
         return self._advance(context, None)
+
+    def _hold_inputs(self, context: Context) -> None:
+        """Keep the inputs for the jobs to come: an earlier end of the run has let them go in a while."""
+        if not (staged := self.submission.get("staged")):
+            return
+        for dataset in hold_inputs(Site.of(self.submission, owner_of(context)).lake, staged):
+            self.log.warning("the inputs %s are gone: clear stage_inputs if jobs are to run again", dataset)
 
     @goes_on_after_login
     def resume(self, context: Context, event: dict[str, Any], limit: int) -> dict[str, Any]:

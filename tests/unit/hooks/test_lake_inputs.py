@@ -88,3 +88,16 @@ def test_a_rule_that_was_told_to_end_soon_stands_as_long_as_a_new_one() -> None:
     inputs.lake.__dict__["add_rule"] = lambda *_, **__: "r1"  # one that stands
     assert inputs.bring("/ctao/esap/work/g/inputs", "LAPALMA-DISK", 3600) == "r1"
     assert asked == [("update_replication_rule", "r1", {"lifetime": 3600})]
+
+
+def test_a_rule_that_is_gone_cannot_be_held() -> None:
+    client = {"list_replication_rules": [ROW], "update_replication_rule": None, "set_metadata": None}
+    inputs, asked = lake(**client)
+    dataset = "/ctao/esap/work/g/inputs"
+    assert not inputs.hold(dataset, "r2", 60)
+    assert len(asked) == 1
+    assert inputs.hold(dataset, "r1", 60)
+    assert asked[2:] == [
+        ("set_metadata", "esap", dataset, "lifetime", 60),
+        ("update_replication_rule", "r1", {"lifetime": 60}),
+    ]

@@ -10,8 +10,9 @@ from esap_batch.jobs import group_name
 from esap_batch.products import Claim
 from hooks.backends import facility_named
 from hooks.lake_inputs import ANY_DISK, InputLake, Staging
+from hooks.rucio_lake import RucioLake, RucioSettings
 from operators import site as site_module
-from operators.stage import ReleaseInputs, StageInputs
+from operators.stage import ReleaseInputs, StageInputs, hold_inputs
 from tests.unit.conftest import DAG_ID, DATASET, PRODUCT, RUN, RUN_ID, World, steering
 
 AREA = group_name(DAG_ID, RUN_ID, "stage_inputs")
@@ -71,6 +72,7 @@ def test_all_inputs_are_asked_for_by_one_rule_of_the_runs_own(world: World, call
     assert staged == {
         "dataset": dataset,
         "rule": "rule-1",
+        "lifetime_s": 7,
         "rse": "LAPALMA-DISK",
         "facility": "lapalma",
         "storage_rse": "LAPALMA-DISK",
@@ -103,6 +105,18 @@ def test_a_second_try_asks_for_the_same(world: World, calls: Calls) -> None:
     first = stage(world)
     assert stage(world) == first
     assert calls.made[:2] == calls.made[2:]
+
+
+def test_inputs_stay_for_another_lifetime_and_those_that_are_gone_are_told(
+    world: World, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RucioLake, "expire", lambda _lake, name, s: calls.made.append(("expire", name, s)))
+    staged, lake = stage(world), RucioLake(RucioSettings("http://lake", "esap"))
+    calls.made.clear()
+    assert hold_inputs(lake, [staged]) == []
+    assert calls.made == [("expire", staged["dataset"], 7), ("expire", "rule-1", 7)]
+    calls.state = Staging("GONE")
+    assert hold_inputs(lake, [staged]) == [staged["dataset"]]
 
 
 @pytest.fixture

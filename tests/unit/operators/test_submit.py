@@ -69,10 +69,19 @@ def test_what_follows_gets_a_reference_and_not_the_jobs(world: World) -> None:
         "storage_rse": "LAPALMA-DISK",
         "task_id": "submit_jobs",
         "allowed_failures": 0,
+        "staged": [],
     }
     assert journal["lfn"] == f"/ctao/esap/work/{GROUP}/batch.json"
     written = json.loads(world.path(journal["lfn"]).read_text())
     assert [job["command"] for job in written["jobs"]] == [["run"], ["run"]]
+
+
+def test_who_awaits_the_jobs_is_told_what_keeps_their_inputs(world: World) -> None:
+    kept = world.site().keep("stage", "inputs.json", {"inputs": []})
+    held = {"dataset": "/ctao/esap/work/stage/inputs", "rule": "rule-1", "lifetime_s": 60}
+    nothing = {"dataset": "/ctao/esap/work/other/inputs", "rule": "", "lifetime_s": 60, "inputs": kept}
+    given = run(world, inputs=[{**held, "rse": "LAPALMA-DISK", "inputs": kept}, nothing])
+    assert given["staged"] == [held]
 
 
 def test_the_batch_says_where_how_and_with_what_its_jobs_run(world: World) -> None:

@@ -7,6 +7,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from esap_batch.jobs import JobState
+from sensors import jobs as module
 from sensors.jobs import AwaitJobs
 from tests.unit.conftest import DATASET, GROUP, FakePlaces, World
 from triggers.jobs import JobsEnded
@@ -406,3 +407,19 @@ def test_a_job_that_is_tried_again_needs_a_place_too(world: World, places: FakeP
     wait = deferred(task(submission), world, limit=3)
     assert submitted(world) == ["submit 0:2,1:2"]
     assert wait.trigger.serialize()[1]["waiting"] == 1
+
+
+def test_inputs_are_kept_for_as_long_as_jobs_may_need_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that has ended has let them go in a day, and is cleared then."""
+    asked: list[Any] = []
+
+    def hold(_lake: Any, staged: Any) -> list[str]:
+        asked.append(staged)
+        return []
+
+    monkeypatch.setattr(module, "hold_inputs", hold)
+    staged = [{"dataset": "/ctao/esap/work/g/inputs", "rule": "rule-1", "lifetime_s": 60}]
+    deferred(task({**world.submission(1), "staged": staged}), world)
+    assert asked == [staged]
