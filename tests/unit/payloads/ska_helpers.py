@@ -1,7 +1,7 @@
 """What the tests of esap-ska do with cubes; run with the payload's Python. Each function prints JSON.
 
-python ska_helpers.py corrupt DIRECTORY OUTDIR | damage CUBE OUTDIR | blank CUBE SHARE OUTPUT |
-    header FILE | rows CATALOGUE | splits CONFIG
+python ska_helpers.py corrupt DIRECTORY OUTDIR | damage CUBE OUTDIR | vary CUBE OUTDIR |
+    blank CUBE SHARE OUTPUT | header FILE | rows CATALOGUE | splits CONFIG
 """
 
 from __future__ import annotations
@@ -104,6 +104,9 @@ def _text_changes(text: str) -> dict[str, tuple[str, str]]:
         "negative": (flux, "<TD>-3.5</TD>"),
         "flux_changed": (flux, f"<TD>{float(first['f_sum']) * 1.1}</TD>"),
         "flux_unknown": (flux, "<TD>NaN</TD>"),
+        "no_frame": (' ref="sky"', ""),
+        "other_frame": ('system="ICRS"', 'system="eq_FK5"'),
+        "no_rest_frequency": ('name="restfrq"', 'name="wavelength"'),
         "no_units": (' unit="deg"', ""),
         "no_ucd": ('ucd="phot.flux;em.line"', ""),
         "wrong_ucd": ('ucd="phot.flux;em.line"', 'ucd="phot.flow"'),
@@ -130,24 +133,61 @@ def _five_pixels(data: Any) -> Any:
 
 def damage(cube: Path, directory: Path) -> list[str]:
     """Write cubes that cannot be searched."""
-    from astropy.io import fits
-
     changes: dict[str, Callable[[Any], None]] = {
         "kelvin": _key("PRIMARY", BUNIT="K"),
         "no_beam": _key("PRIMARY", BMAJ=None),
-        "optical": _key("PRIMARY", CTYPE3="VOPT"),
+        "no_velocity": _key("PRIMARY", CTYPE3="VELOCITY"),
+        "other_frame": _key("PRIMARY", RADESYS="GAPPT"),
+        "no_rest": _key("PRIMARY", RESTFRQ=0.0),
+        "beam_in_arcsec": _key("PRIMARY", BMAJ=36.0),
         "galactic": _key("PRIMARY", CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN"),
-        "four_axes": _pixel("PRIMARY", lambda d: d[None]),
+        "two_stokes": _four_axes(2, [None, 1]),
         "silent": _pixel("PRIMARY", lambda d: d * 0),
         "nearly_blank": _pixel("PRIMARY", _five_pixels),
     }
+    _write_changed(cube, changes, directory)
+    (directory / "cut.fits").write_bytes(cube.read_bytes()[:2000])
+    return sorted(path.name for path in directory.iterdir())
+
+
+def vary(cube: Path, directory: Path) -> list[str]:
+    """Write cubes whose axes are not as those of the toy, and can be searched as well."""
+    changes: dict[str, Callable[[Any], None]] = {
+        "fk4": _key("PRIMARY", RADESYS="FK4", EQUINOX=1950.0),
+        "optical": _key("PRIMARY", CTYPE3="VOPT"),
+        "lsr": _key("PRIMARY", CTYPE3="VELO-LSR", VELREF=257, SPECSYS=None),
+        "stokes_third": _four_axes(1, [1, None]),
+        "stokes_last": _four_axes(1, [None, 1]),
+    }
+    _write_changed(cube, changes, directory)
+    return sorted(changes)
+
+
+def _four_axes(stokes: int, order: list[int | None]) -> Callable[[Any], None]:
+    """Make a change that adds an axis of Stokes parameters, 1 in `order`; None is the spectrum."""
+
+    def apply(hdus: Any) -> None:
+        import numpy as np
+
+        head, data = hdus[0].header, hdus[0].data
+        spectrum = {k: head[f"{k}3"] for k in ("CTYPE", "CUNIT", "CRVAL", "CDELT", "CRPIX")}
+        added = {"CTYPE": "STOKES", "CUNIT": "", "CRVAL": 1.0, "CDELT": 1.0, "CRPIX": 1.0}
+        place = order.index(1)
+        hdus[0].data = np.stack([data] * stokes, axis=1 - place)
+        for axis, kind in enumerate(order, 3):
+            head.update({f"{k}{axis}": v for k, v in (added if kind else spectrum).items()})
+
+    return apply
+
+
+def _write_changed(cube: Path, changes: dict[str, Callable[[Any], None]], directory: Path) -> None:
+    from astropy.io import fits
+
     for name, change in changes.items():
         with fits.open(cube) as opened:
             hdus = fits.HDUList([hdu.copy() for hdu in opened])
             change(hdus)
             hdus.writeto(directory / f"{name}.fits")
-    (directory / "cut.fits").write_bytes(cube.read_bytes()[:2000])
-    return sorted(path.name for path in directory.iterdir())
 
 
 def blank(cube: Path, share: float, output: Path) -> float:
@@ -216,6 +256,8 @@ def main() -> None:
         outcome = corrupt(Path(rest[0]), Path(rest[1]))
     elif name == "damage":
         outcome = damage(Path(rest[0]), Path(rest[1]))
+    elif name == "vary":
+        outcome = vary(Path(rest[0]), Path(rest[1]))
     elif name == "blank":
         outcome = blank(Path(rest[0]), float(rest[1]), Path(rest[2]))
     elif name == "header":

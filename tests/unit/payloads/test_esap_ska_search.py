@@ -221,9 +221,12 @@ def test_what_is_no_part_is_refused(copied: Path) -> None:
     [
         ("kelvin.fits", "BUNIT = 'K': allowed Jy/beam"),
         ("no_beam.fits", "BMAJ = None: allowed a number above 0, in deg"),
-        ("optical.fits", "CTYPE3 = 'VOPT': allowed VRAD and FREQ"),
+        ("no_velocity.fits", "CTYPE3 and on = 'VELOCITY': allowed is one of VRAD, FREQ, VOPT"),
+        ("other_frame.fits", "RADESYS = 'GAPPT': allowed ICRS, FK5, FK4 and FK4-NO-E"),
+        ("no_rest.fits", "RESTFRQ = 0.0: allowed a number above 0, in Hz"),
+        ("beam_in_arcsec.fits", "BMAJ = 36: allowed at most 0.0833333, the side of the map in deg"),
         ("galactic.fits", "'GLON-TAN', 'GLAT-TAN': allowed RA and DEC"),
-        ("four_axes.fits", "it has 4 axes: allowed 3"),
+        ("two_stokes.fits", "axes beside those of sky and spectrum have lengths [2]: allowed 1"),
         ("silent.fits", "it has no noise"),
         ("cut.fits", "it cannot be read as FITS"),
         ("nothing.fits", "it cannot be read as FITS"),
@@ -235,6 +238,66 @@ def test_a_cube_that_cannot_be_searched_is_refused(damaged: Path, name: str, tol
     assert result.code == 3
     assert told in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def varied(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("varied")
+    ska_helper(directory, "vary", small / "cube.fits", directory)
+    return directory
+
+
+def searched(directory: Path, cube: str) -> list[dict[str, str]]:
+    """Search a cube of a directory; give its catalogue, which has to be valid."""
+    configure(directory, cube=cube, subcubes=subcubes([0, 30], [0, 30], [0, 20]))
+    assert find(directory, 0).code == 0
+    assert merge(directory, "part_00000.fits.gz").code == 0
+    result = esap_ska(directory, "validate", "catalogue.vot", "--maps", "moments.fits")
+    assert result.code == 0, result.stdout
+    assert esap_ska(directory, "validate", "moments.fits").code == 0
+    found: list[dict[str, str]] = ska_helper(directory, "rows", "catalogue.vot")
+    return found
+
+
+def numbers(rows: list[dict[str, str]], *names: str) -> list[float]:
+    return [float(row[name]) for row in rows for name in names]
+
+
+def test_positions_of_1950_are_published_as_icrs(small: Path, varied: Path) -> None:
+    before, now = ska_helper(small, "rows", "catalogue.vot"), searched(varied, "fk4.fits")
+    ra, dec = (math.radians(numbers(before, name)[0]) for name in ("ra", "dec"))
+    # 50 years of precession: m = 3.07327 s and n = 1.33617 s a year, in time (Explanatory Supplement).
+    move_ra = 50 * (3.07327 + 1.33617 * math.sin(ra) * math.tan(dec)) * 15 / 3600
+    move_dec = 50 * 1.33617 * math.cos(ra) * 15 / 3600
+    assert numbers(now, "ra")[0] - numbers(before, "ra")[0] == pytest.approx(move_ra, abs=0.003)
+    assert numbers(now, "dec")[0] - numbers(before, "dec")[0] == pytest.approx(move_dec, abs=0.003)
+
+
+def test_the_catalogue_says_its_frames(small: Path, varied: Path) -> None:
+    text = (small / "catalogue.vot").read_text()
+    for told in ('<COOSYS ID="sky" system="ICRS"/>', 'name="specsys"', 'value="BARYCENT"', 'name="restfrq"'):
+        assert told in text
+    assert searched(varied, "lsr.fits")
+    assert 'value="LSRK"' in (varied / "catalogue.vot").read_text()
+
+
+@pytest.mark.parametrize("name", ["stokes_third.fits", "stokes_last.fits", "lsr.fits"])
+def test_an_axis_of_length_1_or_an_old_name_of_the_spectral_one_changes_nothing(
+    name: str, small: Path, varied: Path
+) -> None:
+    before, now = ska_helper(small, "rows", "catalogue.vot"), searched(varied, name)
+    same = ("ra", "dec", "v_rad", "f_sum", "n_cells")
+    assert numbers(now, *same) == pytest.approx(numbers(before, *same), rel=1e-9)
+
+
+def test_optical_velocities_become_radio_ones_with_the_widths_of_each_channel(
+    small: Path, varied: Path
+) -> None:
+    before, now = ska_helper(small, "rows", "catalogue.vot"), searched(varied, "optical.fits")
+    for row, optical in zip(now, before, strict=True):
+        stretch = 1 + float(optical["v_rad"]) / 299_792.458
+        assert float(row["v_rad"]) == pytest.approx(float(optical["v_rad"]) / stretch, abs=0.1)
+        assert float(row["f_sum"]) == pytest.approx(float(optical["f_sum"]) / stretch**2, rel=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,9 @@ from esap_fits.report import READABLE, Report
 from esap_fits.strict import DamagedError, load, parse
 
 from .note import note
+from .sky import SYSTEM, to_pixels
 from .sources import COLUMNS
+from .votable import FRAMES, PLACE
 
 POSITIVE = ("f_sum", "f_sum_err", "f_max", "n_cells", "n_pix", "n_chan")
 
@@ -44,6 +46,12 @@ def check_catalogue(path: Path, maps: Path | None) -> Report:
         n for n, f in fields.items() if not (f.ucd and check_ucd(f.ucd, check_controlled_vocabulary=True))
     ]
     note(report, "catalogue.ucds", not wrong, "UCD1+ of every column", f"wrong: {', '.join(wrong)}")
+    frames = {s.ID: s.system for r in document.resources for s in r.coordinate_systems}
+    found = [frames.get(fields[n].ref) for n in PLACE]
+    note(report, "catalogue.frame", found == [SYSTEM] * len(PLACE), SYSTEM, f"positions are in {found}")
+    params = {str(p.name): p for p in table.params}
+    missing = [n for n in FRAMES if n not in params]
+    note(report, "catalogue.rest", not missing, ", ".join(FRAMES), f"missing: {', '.join(missing)}")
     rows = table.to_table()
     _check_rows(rows, report)
     if maps is not None:
@@ -52,8 +60,12 @@ def check_catalogue(path: Path, maps: Path | None) -> Report:
     return report
 
 
+def _plain(column: Any) -> Any:
+    return np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
+
+
 def _flux(rows: Any) -> float:
-    return float(np.ma.filled(np.ma.asarray(rows["f_sum"], dtype=float), np.nan).sum())
+    return float(_plain(rows["f_sum"]).sum())
 
 
 def _read(path: Path) -> tuple[VOTableFile | None, str]:
@@ -73,7 +85,7 @@ def _same_unit(found: Any, wanted: str) -> bool:
 
 
 def _check_rows(rows: Any, report: Report) -> None:
-    numbers = {n: np.ma.filled(np.ma.asarray(rows[n], dtype=float), np.nan) for n in COLUMNS if n != "name"}
+    numbers = {n: _plain(rows[n]) for n in COLUMNS if n != "name"}
     finite = [n for n, values in numbers.items() if not np.isfinite(values).all()]
     note(report, "catalogue.values", not finite, "numbers", f"some are none in {', '.join(finite)}")
     unique = np.array_equal(numbers["id"], np.arange(1, len(rows) + 1))
@@ -94,7 +106,7 @@ def _check_against(rows: Any, maps: Path, report: Report) -> None:
     except (DamagedError, KeyError, OSError) as error:
         note(report, "catalogue.maps", False, "maps to compare with", f"{maps.name} cannot be read: {error}")
         return
-    x, y = (np.atleast_1d(v) for v in WCS(header).wcs_world2pix(rows["ra"], rows["dec"], 0))
+    x, y = (np.atleast_1d(v) for v in to_pixels(WCS(header), _plain(rows["ra"]), _plain(rows["dec"])))
     height, width = zeroth.shape
     inside = (np.rint(x) >= 0) & (np.rint(x) < width) & (np.rint(y) >= 0) & (np.rint(y) < height)
     note(

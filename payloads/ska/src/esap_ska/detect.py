@@ -21,7 +21,8 @@ import numpy.typing as npt
 from esap_fits.reading import PayloadError
 from scipy import ndimage
 
-from .cube import Box, Cube, Floats
+from .arrays import Box, Floats
+from .cube import Cube
 
 FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # of a Gaussian, in sigma
 TRUNCATE = 3.0  # sigma at which the Gaussian kernel ends

@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy import units as u
 from astropy.io import fits
-from astropy.io.votable.tree import Info, VOTableFile
-from astropy.table import Column, Table
 from esap_fits.storing import write_fits
 
-from . import CREATOR
-from .cube import Floats, Geometry, open_cube
+from . import CREATOR, NOTE
+from .arrays import Floats
+from .cube import open_cube
+from .geometry import Geometry
 from .parts import read_part
 from .pictures import draw_overview
 from .settings import finding_digest, read_settings
-from .sources import COLUMNS, KIND_MAPS, KIND_MASK, UNITS, Least, catalogue, moments, reliable
+from .sky import SYSTEM
+from .sources import KIND_MAPS, KIND_MASK, UNITS, Least, catalogue, moments, reliable
 from .unite import Signal, unite
+from .votable import write_catalogue
 
 log = logging.getLogger(__name__)
 MAPS, CATALOGUE, MASK, OVERVIEW = "moments.fits", "catalogue.vot", "mask.fits.gz", "overview.png"
-NOTE = "TOY DATA without physical meaning"
 
 
 def merge(config: Path, parts: Sequence[Path], directory: Path) -> None:
@@ -39,7 +39,7 @@ def merge(config: Path, parts: Sequence[Path], directory: Path) -> None:
     maps, columns = moments(signal, geometry), catalogue(signal, geometry)
     directory.mkdir(parents=True, exist_ok=True)
     _write_maps(maps, columns, geometry, settings, directory / MAPS)
-    _write_catalogue(columns, geometry, settings, directory / CATALOGUE)
+    write_catalogue(columns, geometry, settings["production_id"], directory / CATALOGUE)
     _write_mask(signal, geometry, settings, directory / MASK)
     draw_overview(maps, columns, geometry, directory / OVERVIEW)
 
@@ -66,9 +66,10 @@ def _write_maps(
 ) -> None:
     primary = fits.PrimaryHDU(header=_cards(geometry, settings, KIND_MAPS))
     primary.header["FLUX"] = (float(np.sum(columns["f_sum"])), "[Jy km/s] flux of all sources")
-    primary.header["VMIN"] = (float(np.min(_ends(geometry))), "[km/s] lowest velocity of the cube")
-    primary.header["VMAX"] = (float(np.max(_ends(geometry))), "[km/s] highest velocity of the cube")
-    primary.header["CHANNELW"] = (abs(geometry.step_kms), "[km/s] width of a channel")
+    lowest, highest = geometry.ends_kms
+    primary.header["VMIN"] = (lowest, "[km/s] lowest velocity of the cube")
+    primary.header["VMAX"] = (highest, "[km/s] highest velocity of the cube")
+    primary.header["CHANNELW"] = (float(geometry.widths.mean()), "[km/s] mean width of a channel")
     hdus = [primary]
     for name, values in maps.items():
         hdu = fits.ImageHDU(values.astype(np.float32), header=geometry.celestial.to_header(), name=name)
@@ -77,58 +78,19 @@ def _write_maps(
     write_fits(fits.HDUList(hdus), path, settings["date"])
 
 
-def _ends(geometry: Geometry) -> Floats:
-    return geometry.velocity(np.array([0.0, geometry.shape[2] - 1.0]))
-
-
-def _write_catalogue(
-    columns: Mapping[str, Any], geometry: Geometry, settings: Mapping[str, Any], path: Path
-) -> None:
-    table = Table()
-    for name, (unit, _, description) in COLUMNS.items():
-        kind = {"dtype": "U30"} if name == "name" else {}
-        table[name] = Column(
-            columns[name], unit=u.Unit(unit) if unit else None, description=description, **kind
-        )
-    document = VOTableFile.from_table(table)
-    element = document.get_first_table()
-    for field in element.fields:
-        field.ucd = COLUMNS[str(field.name)][1]
-    element.description = f"HI sources of {geometry.target}. {NOTE}"
-    told = {"creator": CREATOR, "production": settings["production_id"], "target": geometry.target}
-    document.resources[0].infos.extend(Info(name=k, value=v) for k, v in told.items())
-    part = path.with_name(f"{path.name}.part")
-    document.to_xml(str(part), tabledata_format="tabledata")
-    part.replace(path)
-
-
 def _write_mask(signal: Signal, geometry: Geometry, settings: Mapping[str, Any], path: Path) -> None:
     nx, ny, channels = geometry.shape
     labels = np.zeros((channels, ny, nx), dtype=np.int32)
     labels[signal.channel, signal.y, signal.x] = signal.source + 1
     hdu = fits.PrimaryHDU(labels, header=_cards(geometry, settings, KIND_MASK))
-    hdu.header.update(_three_axes(geometry))
+    hdu.header.extend((c for c in geometry.cards.cards if c.keyword != "BUNIT"), unique=True)
     hdu.header["NSOURCES"] = (signal.number, "values are 1 to this, 0 is no source")
     write_fits(fits.HDUList([hdu]), path, settings["date"])
-
-
-def _three_axes(geometry: Geometry) -> dict[str, Any]:
-    axes = dict(geometry.celestial.to_header())
-    spectral = {
-        "WCSAXES": 3,
-        "CTYPE3": "VRAD",
-        "CUNIT3": "m/s",
-        "CRPIX3": 1.0,
-        "CRVAL3": geometry.first_kms * 1000,
-        "CDELT3": geometry.step_kms * 1000,
-    }
-    return {**axes, **spectral}
 
 
 def inspect(config: Path, output: Path) -> None:
     """Say what a cube is, before anybody's workflow gets it; PayloadError when it is none."""
     geometry = open_cube(Path(read_settings(config)["cube"])).geometry
-    ends = _ends(geometry)
     ra, dec = geometry.position(np.array([geometry.shape[0] / 2]), np.array([geometry.shape[1] / 2]))
     document = {
         "format": "esap-hi-cube",
@@ -136,8 +98,9 @@ def inspect(config: Path, output: Path) -> None:
         "target": geometry.target,
         "shape": list(geometry.shape),
         "centre_deg": [float(ra[0]), float(dec[0])],
-        "velocity_kms": sorted(float(v) for v in ends),
-        "channel_kms": abs(geometry.step_kms),
+        "frame": SYSTEM,
+        "velocity_kms": list(geometry.ends_kms),
+        "channel_kms": float(geometry.widths.mean()),
         "beam_deg": list(geometry.beam_deg),
         "beam_pixels": geometry.beam_pixels,
     }

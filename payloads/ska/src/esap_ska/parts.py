@@ -18,8 +18,10 @@ from esap_fits.storing import write_fits
 from scipy import ndimage
 
 from . import CREATOR
-from .cube import Box, Cells, Floats, Geometry, geometry_of, open_cube
+from .arrays import Box, Cells, Floats
+from .cube import open_cube
 from .detect import UNSMOOTHED, grown, inner, kernels_of, noise_levels, signal_mask
+from .geometry import Geometry, geometry_of
 from .settings import box_of, finding_digest, overlap_of, read_settings
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from .cube import Floats, Geometry
+from .arrays import Floats
+from .geometry import Geometry
+from .sky import to_pixels
 
 mpl.use("Agg")
 SIZE, DPI = (13.0, 5.6), 110
@@ -36,8 +38,9 @@ def draw_overview(
         )
         axes.set_facecolor("black" if name == "MOMENT0" else "0.93")
         axes.set_title(title)
-        axes.coords[0].set_axislabel("right ascension (J2000)")
-        axes.coords[1].set_axislabel("declination (J2000)" if place == 1 else " ")
+        frame = geometry.celestial.wcs.radesys
+        axes.coords[0].set_axislabel(f"right ascension ({frame})")
+        axes.coords[1].set_axislabel(f"declination ({frame})" if place == 1 else " ")
         figure.colorbar(image, ax=axes, label=unit, shrink=0.86)
         _mark(axes, columns, geometry, "white" if name == "MOMENT0" else "black")
     figure.savefig(path, format="png", metadata={"Software": None})
@@ -54,7 +57,7 @@ def _range(name: str, shown: Floats) -> dict[str, Any]:
 
 def _mark(axes: Any, columns: Mapping[str, Any], geometry: Geometry, colour: str) -> None:
     nx, ny, _ = geometry.shape
-    x, y = geometry.celestial.wcs_world2pix(columns["ra"], columns["dec"], 0)
+    x, y = to_pixels(geometry.celestial, columns["ra"], columns["dec"])
     axes.plot(x, y, linestyle="none", marker="+", markersize=9, color=colour)
     for number, column, row in zip(columns["id"], np.atleast_1d(x), np.atleast_1d(y), strict=True):
         axes.annotate(

@@ -21,7 +21,8 @@ from esap_fits.reading import (
 )
 from esap_fits.storing import FIXED_DATE
 
-from .cube import Box, Cube
+from .arrays import Box
+from .cube import Cube
 from .detect import kernels_of, reach_of
 
 MOST_CELLS = 1_000_000

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .cube import Floats, Geometry
+from .arrays import Floats
+from .geometry import Geometry
 from .unite import Signal
 
 KIND_MAPS, KIND_MASK = "HI-MAPS", "HI-MASK"  # what a file says that it is
@@ -16,9 +17,9 @@ UNITS = {"MOMENT0": "Jy/beam km/s", "MOMENT1": "km/s", "MOMENT2": "km/s"}
 # Column: unit, UCD, description.
 COLUMNS: Mapping[str, tuple[str, str, str]] = {
     "id": ("", "meta.id;meta.main", "number, by falling flux"),
-    "name": ("", "meta.id", "name by position, J2000"),
-    "ra": ("deg", "pos.eq.ra;meta.main", "right ascension, weighted by flux"),
-    "dec": ("deg", "pos.eq.dec;meta.main", "declination, weighted by flux"),
+    "name": ("", "meta.id", "name by position, ICRS"),
+    "ra": ("deg", "pos.eq.ra;meta.main", "right ascension, ICRS, weighted by flux"),
+    "dec": ("deg", "pos.eq.dec;meta.main", "declination, ICRS, weighted by flux"),
     "v_rad": ("km/s", "spect.dopplerVeloc.radio", "velocity, radio convention, weighted by flux"),
     "v_min": ("km/s", "spect.dopplerVeloc.radio;stat.min", "lowest velocity"),
     "v_max": ("km/s", "spect.dopplerVeloc.radio;stat.max", "highest velocity"),
@@ -63,8 +64,7 @@ def extents(signal: Signal) -> tuple[Any, Any]:
 def catalogue(signal: Signal, geometry: Geometry) -> dict[str, Any]:
     """Give the columns of the catalogue, in the units of `COLUMNS`."""
     number, source, flux = signal.number, signal.source, signal.flux
-    step, beam = abs(geometry.step_kms), geometry.beam_pixels
-    total = np.bincount(source, flux, number)
+    width, beam = geometry.widths[signal.channel], geometry.beam_pixels
     weight = np.maximum(flux, 0.0)  # a centre weighted with negative numbers can lie outside
     sums = np.bincount(source, weight, number)
     x, y, z = (np.bincount(source, weight * p, number) / sums for p in (signal.x, signal.y, signal.channel))
@@ -84,8 +84,8 @@ def catalogue(signal: Signal, geometry: Geometry) -> dict[str, Any]:
         "v_rad": geometry.velocity(z),
         "v_min": low,
         "v_max": high,
-        "f_sum": total * step / beam,
-        "f_sum_err": signal.noise * np.sqrt(cells * beam) * step / beam,
+        "f_sum": np.bincount(source, flux * width, number) / beam,
+        "f_sum_err": signal.noise * np.sqrt(np.bincount(source, width**2, number) / beam),
         "f_max": peak,
         "n_cells": cells,
         "n_pix": pixels,
@@ -110,7 +110,7 @@ def moments(signal: Signal, geometry: Geometry) -> dict[str, Floats]:
     nx, ny, _ = geometry.shape
     place = signal.y * nx + signal.x
     velocity = geometry.velocity(signal.channel.astype(float))
-    zeroth = np.bincount(place, signal.flux, nx * ny) * abs(geometry.step_kms)
+    zeroth = np.bincount(place, signal.flux * geometry.widths[signal.channel], nx * ny)
     weight = np.maximum(signal.flux, 0.0)
     sums = np.bincount(place, weight, nx * ny)
     known = sums > 0

@@ -16,8 +16,9 @@ from esap_fits.storing import FIXED_DATE, write_fits
 from scipy import ndimage
 
 from . import CREATOR
-from .cube import HI_REST_HZ, LIGHT_KMS, Floats
+from .arrays import Floats
 from .detect import FWHM
+from .geometry import HI_REST_HZ, LIGHT_KMS
 
 GALAXY = ("x", "y", "v_kms", "angle_deg", "radius_pix", "inclination_deg", "rotation_kms", "flux_jy_kms")
 BRIDGE = ("from", "to", "width_pix", "flux_jy_kms")

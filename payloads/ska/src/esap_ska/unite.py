@@ -12,7 +12,7 @@ from esap_fits.reading import PayloadError
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .cube import Cells, Floats
+from .arrays import Cells, Floats
 from .parts import Part
 
 FORWARD = [o for o in product((-1, 0, 1), repeat=3) if o > (0, 0, 0)]  # half of the 26 neighbours
