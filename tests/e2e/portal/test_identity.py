@@ -14,6 +14,7 @@ import pytest
 
 from localgrid.airflow_api import AirflowApi
 from localgrid.grid import Grid
+from localgrid.setup import postgres
 from tests.e2e.airflow_routes import Route, airflow_routes
 from tests.e2e.conftest import Runs
 from tests.e2e.tokens import REFUSED, Mint, require_refusal
@@ -368,6 +369,25 @@ def test_a_user_of_no_known_group_is_told_so(client: httpx.Client, mint: Mint) -
         answer = client.get("/api/v2/dags", headers=headers)
         assert answer.status_code == 403
         assert "user nina is in" in answer.json()["detail"]
+
+
+def test_who_has_left_all_groups_is_in_none_for_their_runs_either(
+    client: httpx.Client, mint: Mint, grid: Grid
+) -> None:
+    name = f"left-{uuid.uuid4().hex[:8]}"
+
+    def come(groups: tuple[str, ...], **changes: Any) -> tuple[int, object]:
+        headers = {"Authorization": f"Bearer {mint.token(name, groups, **changes)}"}
+        status = client.get("/api/v2/dags", headers=headers).status_code
+        ((kept,),) = postgres.query(
+            grid.layout, f"select groups::text from esap_user where name = '{name}'", "airflow"
+        )
+        return status, json.loads(str(kept))
+
+    assert come(("ctao/users",)) == (200, ["ctao/users"])
+    assert come((), **{"wlcg.groups": None}) == (403, ["ctao/users"]), "it does not tell of groups"
+    assert come(()) == (403, [])
+    assert come(("ctao/users",)) == (200, ["ctao/users"])
 
 
 def test_a_name_stays_with_the_account_that_came_first(client: httpx.Client, mint: Mint, ask: Ask) -> None:
