@@ -27,6 +27,7 @@ BuildJobs = Callable[[dict[str, Any], str, Sequence[InputFile]], Sequence[JobSpe
 class SubmitJobs(NeedsLogin):
     """Builds the jobs of a step and submits those that the facility does not have yet.
 
+    Where it takes a limited number of jobs `AwaitJobs` submits them, as there are places.
     The batch is named by run and task, and described in a journal on the facility's storage before the
     first job is sent: a try that finds both goes on from there.
 
@@ -84,10 +85,14 @@ class SubmitJobs(NeedsLogin):
         site.require_login(batch.jobs)
         site.sign(group, run_key(context), self.task_id)
         journal = site.keep(group, "batch.json", batch.journal())
-        with submitting(site.storage, posixpath.dirname(journal["pfn"]), context):
-            first = self._first(site, batch)
-            site.backend.submit(batch, dict.fromkeys(first, 1))
-        self.log.info("%d jobs at %s, batch %s", len(first), site.facility.title, group)
+        if site.places(group):
+            self.log.info(
+                "%d jobs wait for places at %s, batch %s", len(batch.jobs), site.facility.title, group
+            )
+        else:
+            with submitting(site.storage, posixpath.dirname(journal["pfn"]), context):
+                site.backend.submit(batch, {job.index: 1 for job in batch.jobs})
+            self.log.info("%d jobs at %s, batch %s", len(batch.jobs), site.facility.title, group)
         share = Fraction(str(self.steering["request"].get("allowed_failure_fraction", 0)))
         return {
             "group": group,
@@ -98,20 +103,6 @@ class SubmitJobs(NeedsLogin):
             "journal": journal,
             "staged": [{k: s[k] for k in HELD} for s in self._given() if all(s.get(k) for k in HELD)],
         }
-
-    def _first(self, site: Site, batch: Batch) -> list[int]:
-        """Name the jobs that there are places for now; `AwaitJobs` submits the others."""
-        indexes = [job.index for job in batch.jobs]
-        places = site.places(batch.group)
-        if places is None:
-            return indexes
-        there = site.backend.attempts(batch.group)
-        known = {a.index for a in there}
-        coming = [i for i in indexes if i not in known]
-        given = places.ask(sum(not a.state.is_terminal for a in there), len(coming))
-        if len(coming) > given:
-            self.log.info("%d jobs wait for places at %s", len(coming) - given, site.facility.title)
-        return [i for i in indexes if i in known or i in coming[:given]]
 
     def _batch(self, site: Site, group: str, run: str) -> Batch:
         return Batch(

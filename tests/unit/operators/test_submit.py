@@ -15,7 +15,7 @@ from hooks.backends import facility_named
 from hooks.broker import Broker
 from operators import site as site_module
 from operators.submit import BuildJobs, SubmitJobs
-from tests.unit.conftest import DAG_ID, DATASET, PRODUCT, RUN, RUN_ID, FakePlaces, World, steering
+from tests.unit.conftest import DAG_ID, DATASET, PRODUCT, RUN, RUN_ID, World, steering
 
 GROUP = group_name(DAG_ID, RUN_ID, "submit_jobs")
 
@@ -268,24 +268,16 @@ def test_without_a_container_the_facilitys_first_runtime_is_taken(world: World) 
     assert world.backend.batches[-1].runtime["type"] == "plain"
 
 
-def test_where_places_are_few_only_so_many_jobs_are_sent(world: World, places: FakePlaces) -> None:
-    places.given = [2]
-    assert run(world, n_jobs=5)["count"] == 5
-    assert world.events[2:] == ["places at lapalma for alice of ctao: 0 + 5", "submit 0:1,1:1"]
+@pytest.mark.usefixtures("places")
+def test_where_places_are_few_jobs_are_left_to_who_waits_for_places(world: World) -> None:
+    given = run(world, n_jobs=5)
+    assert given["count"] == 5
+    assert world.events == ["put run.json", "put batch.json"]
+    assert len(world.site().batch(given).jobs) == 5
 
 
-def test_another_try_asks_for_the_rest_only(world: World, places: FakePlaces) -> None:
-    places.given = [2, 1]
-    run(world, n_jobs=4)
-    world.events.clear()
-    run(world, n_jobs=4)
-    assert "places at lapalma for alice of ctao: 2 + 2" in world.events
-    assert world.events[-1] == "submit 0:1,1:1,2:1"
-
-
-def test_a_limit_needs_the_place_where_it_is_kept(
-    world: World, places: FakePlaces, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("places")
+def test_a_limit_needs_the_place_where_it_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Broker", Broker)
     with pytest.raises(
         AirflowFailException, match="facility lapalma has max_active_jobs: it needs the connection"
