@@ -271,7 +271,7 @@ class DiracWms:
         missing = [(i, n) for i, n in sorted(attempts.items()) if (i, n) not in known]
         if missing:
             self._post(batch, missing)
-        there = self._submissions(batch.group)
+        there = self.submissions(batch.group)
         double = duplicates(there)
         self._kill([a for a in double if not a.state.is_terminal], "second submission of one job")
         there = [a for a in there if a not in double]
@@ -329,11 +329,12 @@ class DiracWms:
 
         Of several under one name it gives the one that `submit` lets stand.
         """
-        there = self._submissions(group)
+        there = self.submissions(group)
         double = duplicates(there)
         return [a for a in there if a not in double]
 
-    def _submissions(self, group: str) -> list[Attempt]:
+    def submissions(self, group: str) -> list[Attempt]:
+        """List every submission of a batch, also what was killed as a second one of the same job."""
         columns = ["JobID", "JobName", "Status", "MinorStatus", "ApplicationStatus"]
         found = []
         for row in self._search(group, columns):
@@ -380,7 +381,7 @@ class DiracWms:
 
     def cancel(self, group: str) -> int:
         """Kill what is not terminal; give how many that were."""
-        alive = [a for a in self._submissions(group) if not a.state.is_terminal]
+        alive = [a for a in self.submissions(group) if not a.state.is_terminal]
         self._kill(alive, "cancelled by its run")
         return len(alive)
 

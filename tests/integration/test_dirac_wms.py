@@ -68,14 +68,14 @@ def test_a_batch_is_submitted_once_however_often_it_is_asked_for(alice: DiracWms
     batch = a_batch(45)
     for _ in range(3):
         assert len(alice.submit(batch, firsts(45))) == 45
-    assert sorted(a.index for a in alice.attempts(batch.group)) == list(range(45))
+    assert sorted(a.index for a in alice.submissions(batch.group)) == list(range(45))
 
 
 def test_a_broken_submission_is_completed(alice: DiracWms) -> None:
     batch = a_batch(30)
     alice.submit(batch, firsts(12))
     alice.submit(batch, firsts(30))
-    assert Counter(a.key for a in alice.attempts(batch.group)) == Counter((i, 1) for i in range(30))
+    assert Counter(a.key for a in alice.submissions(batch.group)) == Counter((i, 1) for i in range(30))
 
 
 def test_two_workers_at_the_same_time_leave_one_job_each(grid: Grid) -> None:
@@ -84,7 +84,7 @@ def test_two_workers_at_the_same_time_leave_one_job_each(grid: Grid) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda w: w.submit(batch, firsts(25)), workers))
     workers[0].submit(batch, firsts(25))
-    alive = [a for a in workers[0].attempts(batch.group) if not a.state.is_terminal]
+    alive = [a for a in workers[0].submissions(batch.group) if not a.state.is_terminal]
     assert sorted(a.index for a in alive) == list(range(25))
 
 
@@ -94,8 +94,9 @@ def test_a_second_submission_under_one_name_is_killed(alice: DiracWms) -> None:
     sandbox = alice._upload_sandbox(batch)
     alice._client.jobs.submit_jdl_jobs([jdl(batch, 0, 1, Limits(60), sandbox)])
     assert [a.index for a in alice.submit(batch, firsts(2))] == [0, 1]
-    states = Counter((a.index, a.state) for a in alice.attempts(batch.group))
+    states = Counter((a.index, a.state) for a in alice.submissions(batch.group))
     assert states == {(0, JobState.QUEUED): 1, (0, JobState.CANCELLED): 1, (1, JobState.QUEUED): 1}
+    assert [a.state for a in alice.attempts(batch.group)] == [JobState.QUEUED] * 2
 
 
 def test_equal_sandboxes_are_one_sandbox(alice: DiracWms) -> None:

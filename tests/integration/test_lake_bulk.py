@@ -124,6 +124,19 @@ def test_recalls_are_adopted_bring_the_files_and_give_the_disk_back(
     wait_for(lambda: on_disk(lake, first) == 0, within=60)
 
 
+def test_a_recall_is_renewed_before_it_expires(
+    bulk: BulkLake, observations: list[Observation], tag: str
+) -> None:
+    dataset = observations[0].dataset
+    rule = bulk.recall([dataset], DISK, tag, 3)[dataset]
+    assert [r.expires_soon for r in bulk.recalls(tag)] == [False]
+    bulk.lake.client.update_replication_rule(rule, {"lifetime": 3600})
+    assert [r.expires_soon for r in bulk.recalls(tag)] == [True]
+    bulk.renew(rule)
+    assert [r.expires_soon for r in bulk.recalls(tag)] == [False]
+    bulk.release(rule)
+
+
 def test_what_was_just_released_can_be_asked_for_again(
     lake: RucioLake, bulk: BulkLake, observations: list[Observation], tag: str, wait_for: Any
 ) -> None:
@@ -151,8 +164,12 @@ def test_two_runs_recall_the_same_observation_each_by_a_rule_of_its_own(
     bulk.release(first[names[0]])
     assert len(bulk.recalls(other)) == 2
     assert on_disk(lake, observations[0]) == FILES
+    lfns = [f.lfn for f in observations[0].files]
+    assert bulk.pinned(lfns, DISK) == set(lfns)
+    assert bulk.pinned(lfns, COPY) == set()
     for rule in second.values():
         bulk.release(rule)
+    assert bulk.pinned(lfns, DISK) == set()
     wait_for(lambda: on_disk(lake, observations[0]) == 0, within=60)
 
 

@@ -62,7 +62,7 @@ def published(lake: RucioLake, project: str) -> list[int]:
 def attempts(dirac: DiracWms, run: str, blocks: int = 1) -> Counter[tuple[int, int, int]]:
     """Count submissions by block, job and attempt."""
     groups = [group_name(DAG, run, f"campaign block {n}") for n in range(blocks)]
-    return Counter((n, *a.key) for n, g in enumerate(groups) for a in dirac.attempts(g))
+    return Counter((n, *a.key) for n, g in enumerate(groups) for a in dirac.submissions(g))
 
 
 def taken(lake: RucioLake, user: str) -> int:

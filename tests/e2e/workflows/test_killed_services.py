@@ -31,7 +31,7 @@ def test_everything_is_killed_once_and_the_run_ends_well(
         assert service in {s.name for s in grid.status() if not s.healthy}
         grid.start(service)
     assert alice.end(DAG, run, within=420) == "success"
-    jobs = Counter(a.key for a in dirac.attempts(group))
+    jobs = Counter(a.key for a in dirac.submissions(group))
     assert jobs == Counter((i, 1) for i in range(JOBS))
     assert dirac.counts([group])[group] == {JobState.DONE: JOBS}
     dataset = alice.api.xcom(DAG, run, "ingest_products")["dataset"]

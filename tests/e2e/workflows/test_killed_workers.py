@@ -69,7 +69,7 @@ def test_a_killed_task_goes_on_where_it_was(
     assert sum(1 for k in kills if k) >= KILLS // 2, f"too few tasks were caught alive: {kills}"
     for run in runs:
         assert alice.end(DAG, run, within=420) == "success"
-        jobs = Counter(a.key for a in dirac.attempts(group_name(DAG, run, "submit_jobs")))
+        jobs = Counter(a.key for a in dirac.submissions(group_name(DAG, run, "submit_jobs")))
         assert jobs == Counter((i, 1) for i in range(conf["n_jobs"]))
         dataset = alice.api.xcom(DAG, run, "ingest_products")["dataset"]
         files = lake.files(dataset)

@@ -23,7 +23,7 @@ RETENTION_S = 15 * 86400
 
 
 def submissions(dirac: DiracWms, run: str) -> Counter[tuple[int, int]]:
-    return Counter(a.key for a in dirac.attempts(group_name(DAG, run, "submit_jobs")))
+    return Counter(a.key for a in dirac.submissions(group_name(DAG, run, "submit_jobs")))
 
 
 def names(lake: RucioLake, dataset: str) -> list[str]:
