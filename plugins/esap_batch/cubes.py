@@ -17,6 +17,7 @@ from esap_batch.subcubes import SubCube
 
 # Metadata that a cube's dataset needs: numbers of cells, and widths in deg and km/s.
 SIZES = ("naxis1", "naxis2", "naxis3")
+FOURTH = "naxis4"  # if there is one, it or the third is of length 1: one Stokes parameter
 WIDTHS = ("pixel_deg", "bmaj_deg")
 
 
@@ -87,8 +88,13 @@ def cube_entry(name: str) -> Entry:
 
 def shape_of(found: DataSelection) -> tuple[int, int, int]:
     """Read a cube's size off its metadata; SelectionRefused when it does not say."""
-    nx, ny, channels = _numbers(found, SIZES, whole=True)
-    return int(nx), int(ny), int(channels)
+    observation = found.chosen[0].observation
+    names = (*SIZES, *([FOURTH] if FOURTH in observation.metadata else []))
+    nx, ny, *beyond = (int(n) for n in _numbers(found, names, whole=True))
+    if sum(n > 1 for n in beyond) > 1:
+        told = ", ".join(f"{name} = {n}" for name, n in zip(names[2:], beyond, strict=True))
+        raise SelectionRefused(f"{observation.dataset}: metadata {told}: allowed is 1 for one of them")
+    return nx, ny, max(beyond)
 
 
 def beam_pixels(found: DataSelection) -> float:

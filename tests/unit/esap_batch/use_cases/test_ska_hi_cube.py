@@ -133,12 +133,21 @@ def test_one_run_searches_one_cube(lake: CubeCatalogue) -> None:
         chosen(lake, basket=[item])
 
 
+@pytest.mark.parametrize("axes", [{"naxis4": 1}, {"naxis3": 1, "naxis4": 64}])
+def test_an_axis_of_length_1_is_no_axis_of_the_cube(axes: dict[str, int]) -> None:
+    lake = CubeCatalogue()
+    lake.put_cube(**axes)
+    assert chosen(lake)[1].shape == (96, 96, 64)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"naxis3": None}, "naxis3 = None: allowed is a whole number above 0"),
         ({"naxis1": 0}, "naxis1 = 0: allowed"),
         ({"naxis2": 96.5}, "naxis2 = 96.5: allowed is a whole number"),
+        ({"naxis4": 2}, "naxis3 = 64, naxis4 = 2: allowed is 1 for one of them"),
+        ({"naxis4": "one"}, "naxis4 = 'one': allowed is a whole number above 0"),
         ({"bmaj_deg": "wide"}, "bmaj_deg = 'wide': allowed is a number above 0, in deg"),
         ({"pixel_deg": True}, "pixel_deg = True: allowed"),
     ],
