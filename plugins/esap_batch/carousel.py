@@ -157,10 +157,6 @@ class Rules:
     max_attempts: int = 3
     hold_after: int = 10
 
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Rules:
-        return cls(**document)
-
 
 @dataclass(frozen=True)
 class RecallState:
@@ -179,9 +175,6 @@ class Tally:
     sizes: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
     recalled: int = 0
-
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
 
     def plus(self, other: Tally) -> Tally:
         observations, sizes, failures = (

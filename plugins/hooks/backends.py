@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypedDict
 
 from airflow.sdk import Connection
 from airflow.sdk.bases.hook import BaseHook
+from airflow.sdk.exceptions import AirflowFailException
 
 from esap_batch.facilities import Facility, load_facilities
 from esap_batch.jobs import JobBackend
@@ -32,8 +33,13 @@ class BackendRef(TypedDict):
 
 
 def facility_named(name: str) -> Facility:
-    """Look a facility up in config/facilities.yaml."""
-    return next(f for f in load_facilities(config_dir() / "facilities.yaml") if f.name == name)
+    """Look a facility up in config/facilities.yaml; AirflowFailException when it is not there any more."""
+    path = config_dir() / "facilities.yaml"
+    known = {f.name: f for f in load_facilities(path)}
+    if name not in known:
+        allowed = ", ".join(known)
+        raise AirflowFailException(f"facility = {name!r}: allowed are those in {path.name}: {allowed}")
+    return known[name]
 
 
 def open_backend(ref: BackendRef, *, closing: bool = False) -> JobBackend:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 from airflow.sdk.bases.hook import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from hooks.backends import (
     BackendRef,
     backend_at,
     backend_in_trigger,
+    facility_named,
     open_backend,
     poll_interval,
     require_login,
@@ -108,6 +109,11 @@ def test_a_login_must_last_for_the_job_and_its_time_in_the_queue(
         ("dirac:dirac_local", "alice-here", seconds),
         ("dirac:dirac_local", "alice", seconds),
     ]
+
+
+def test_a_facility_that_was_taken_out_is_named() -> None:
+    with pytest.raises(AirflowFailException, match=r"facility = 'moon': allowed are .*lapalma"):
+        facility_named("moon")
 
 
 def test_a_trigger_finds_connection_and_broker_without_blocking(
