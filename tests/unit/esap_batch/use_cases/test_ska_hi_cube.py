@@ -134,7 +134,7 @@ def test_one_run_searches_one_cube(lake: CubeCatalogue) -> None:
 
 
 @pytest.mark.parametrize("axes", [{"naxis4": 1}, {"naxis3": 1, "naxis4": 64}])
-def test_an_axis_of_length_1_is_no_axis_of_the_cube(axes: dict[str, int]) -> None:
+def test_an_axis_of_length_1_is_no_axis_of_the_cube(axes: dict[str, Any]) -> None:
     lake = CubeCatalogue()
     lake.put_cube(**axes)
     assert chosen(lake)[1].shape == (96, 96, 64)
