@@ -237,7 +237,7 @@ class JobBackend(Protocol):
 
 
 def digests(jobs: Iterable[JobSpec], software: Sequence[Mapping[str, str]]) -> dict[int, str]:
-    """Give per job index SHA-256 of what decides its outputs: not where files lie, nor its limits."""
+    """Give per job index SHA-256 of what decides its outputs: not where files lie, their order, or limits."""
     return {
         job.index: hashlib.sha256(canonical_json(_deciding(job, software)).encode()).hexdigest()
         for job in jobs
@@ -250,8 +250,8 @@ def _deciding(job: JobSpec, software: Sequence[Mapping[str, str]]) -> dict[str, 
         "command": job.command,
         "files": job.files,
         "environment": job.environment,
-        "inputs": [(i.name, i.lfn, i.adler32.lower()) for i in job.inputs],
-        "outputs": [(o.name, o.validator) for o in job.outputs],
+        "inputs": sorted((i.name, i.lfn, i.adler32.lower()) for i in job.inputs),
+        "outputs": sorted((o.name, o.validator) for o in job.outputs),
     }
 
 

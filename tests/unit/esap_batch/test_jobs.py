@@ -95,6 +95,12 @@ def test_a_job_is_the_same_wherever_its_files_lie_and_whatever_its_limits() -> N
     assert known == digests([moved], BATCH.software) == digests(read.jobs, read.software)
 
 
+def test_a_job_is_the_same_in_whatever_order_its_inputs_are_listed() -> None:
+    files = (*JOB.inputs, InputFile("z", "/ctao/esap/z", 1, "00000001"))
+    some, others = replace(JOB, inputs=files), replace(JOB, inputs=files[::-1])
+    assert digests([some], ()) == digests([others], ())
+
+
 @pytest.mark.parametrize(
     "other",
     [
