@@ -1,6 +1,7 @@
 """What tests of esap-root do with ROOT files, in the environment that has uproot.
 
-python root_helpers.py corrupt-analysis IN DIR | corrupt-reduced IN DIR | objects IN | TREE IN
+python root_helpers.py corrupt-analysis IN DIR | corrupt-reduced IN DIR | objects IN | TREE IN |
+    clock SECONDS
 """
 
 from __future__ import annotations
@@ -143,6 +144,17 @@ def corrupt(source: str, target: str, changes: dict[str, Change]) -> list[str]:
     return sorted(changes)
 
 
+def clock(utc_s: int) -> list[int]:
+    """Read a header's time as the reduction does: seconds, and the status of the clock."""
+    import numpy as np
+    from esap_root.km3net import HEADER
+    from esap_root.km3net import clock as read
+
+    header = np.zeros(1, dtype=HEADER)
+    header["utc_s"] = utc_s
+    return [int(values[0]) for values in read(header["utc_s"])]
+
+
 def main(command: str, *arguments: str) -> Any:
     """Run one command; give what it prints as JSON."""
     match command:
@@ -150,6 +162,8 @@ def main(command: str, *arguments: str) -> Any:
             return corrupt(arguments[0], arguments[1], ANALYSES)
         case "corrupt-reduced":
             return corrupt(arguments[0], arguments[1], REDUCED)
+        case "clock":
+            return clock(int(arguments[0]))
     content = _read(Path(arguments[0]))
     if command == "objects":
         return sorted(content)

@@ -83,9 +83,16 @@ def test_real_runs_become_one_line_an_event(reduction: Path, tmp_path: Path) -> 
     events = helper("events", reduction / "reduced.root")
     assert events["run"] == sorted(events["run"])
     assert len(events["run"]) == 23
+    assert events["utc_s"][0] == 1573257612  # 2019-11-09, of run 6633
+    assert set(events["wr_status"]) == {0}
     assert all(k <= n for k, n in zip(events["hits"], events["snapshot_hits"], strict=True))
     checked = validate(tmp_path, reduction / "reduced.root")
     assert (checked.code, checked.document["verdict"]) == (0, "valid")
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_bit_of_the_clock_is_no_part_of_the_time(status: int) -> None:
+    assert helper("clock", str(1573257612 + (status << 31))) == [1573257612, status]
 
 
 def test_the_cuts_of_the_campaign_take_hits_and_events_away(tmp_path: Path) -> None:

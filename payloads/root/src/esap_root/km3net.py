@@ -41,6 +41,7 @@ HEADER = np.dtype(
 HIT = [("dom_id", ">i4"), ("channel_id", "u1"), ("time_ns", "<u4"), ("tot_ns", "u1")]
 TRIGGERED = [*HIT, ("_1", ">u4"), ("_2", ">u2"), ("trigger_mask", ">u8")]
 HIT_BYTES = 10  # before the hits of an event
+SECONDS, STATUS_BIT = 0x7FFFFFFF, 31  # of `utc_s`, as JDAQUTCExtended has them
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Chunk:
     headers: Any
     snapshot: Any
     triggered: Any
+
+
+def clock(utc_s: Any) -> tuple[Any, Any]:
+    """Give the UTC in s of headers' `utc_s`, and beside it the status bit of the White Rabbit clock."""
+    return utc_s & SECONDS, utc_s >> STATUS_BIT
 
 
 def read_events(path: Path) -> Iterator[Chunk]:

@@ -13,7 +13,7 @@ import numpy as np
 from esap_fits.reading import Key, PayloadError, complete, integer, read_document, text
 
 from . import __version__
-from .km3net import Chunk, read_events
+from .km3net import Chunk, clock, read_events
 from .reduced import COLUMNS, DOMS, EVENTS, RUNS, joined, write_reduced
 
 log = logging.getLogger(__name__)
@@ -114,8 +114,11 @@ def _reduce_chunk(
         kept &= (mask & np.uint64(campaign["trigger_mask"])) != 0
     times = ak.values_astype(hits.time_ns, "i8")
     span = ak.fill_none(ak.max(times, axis=1) - ak.min(times, axis=1), 0)
+    seconds, status = clock(chunk.headers["utc_s"])
     columns: dict[str, Any] = {
-        **{n: chunk.headers[n].astype("i8") for n in ("run", "frame_index", "utc_s")},
+        **{n: chunk.headers[n].astype("i8") for n in ("run", "frame_index")},
+        "utc_s": seconds.astype("i8"),
+        "wr_status": status.astype("i8"),
         "trigger_counter": chunk.headers["trigger_counter"].astype("i8"),
         "trigger_mask": mask.astype("i8"),
         "snapshot_hits": ak.to_numpy(ak.num(tot)).astype("i8"),

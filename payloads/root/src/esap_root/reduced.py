@@ -13,8 +13,8 @@ import uproot
 EVENTS, RUNS, DOMS, CAMPAIGN = "events", "runs", "doms", "campaign"
 COLUMNS = {
     EVENTS: (
-        *("run", "frame_index", "utc_s", "trigger_counter", "trigger_mask", "snapshot_hits", "hits"),
-        *("triggered_hits", "doms", "sum_tot_ns", "span_ns"),
+        *("run", "frame_index", "utc_s", "wr_status", "trigger_counter", "trigger_mask", "snapshot_hits"),
+        *("hits", "triggered_hits", "doms", "sum_tot_ns", "span_ns"),
     ),
     RUNS: ("run", "detector_id", "bytes_read", "events_read", "hits_read", "events_kept", "hits_kept"),
     DOMS: ("run", "dom_id", "hits"),
