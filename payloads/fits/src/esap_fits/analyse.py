@@ -19,7 +19,7 @@ from . import CREATOR, reading, sky
 from .detector import Floats
 from .dl3 import EVENTS, put_cards
 from .efficiency import energy_edges
-from .geometry import KEYS, Geometry, separations
+from .geometry import KEYS, Geometry
 from .reading import PayloadError
 from .response import Response, read_response
 from .storing import FIXED_DATE, write_fits
@@ -174,7 +174,7 @@ def off_regions(
 
 
 def _histogram(events: EventFile, centre: tuple[float, float], radius_deg: float, edges: Floats) -> Floats:
-    inside = separations(events.ra, events.dec, *centre) <= radius_deg
+    inside = sky.separations(events.ra, events.dec, *centre) <= radius_deg
     return np.histogram(events.energy[inside], bins=edges)[0].astype(float)
 
 

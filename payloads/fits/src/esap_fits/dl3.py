@@ -15,6 +15,7 @@ from astropy.io import fits
 
 from . import CREATOR, sky
 from .detector import Floats
+from .reading import LONGEST_VALUE
 from .storing import write_fits
 from .strict import DamagedError, load, parse
 
@@ -38,7 +39,6 @@ PROVENANCE = {
     "production_id": ("PRODID", "production"),
     "note": ("NOTE", "note"),
 }
-LONGEST_VALUE = 68  # characters of a text in one FITS card
 
 
 @dataclass(frozen=True)

@@ -82,14 +82,7 @@ class Geometry:
         """Angle in deg of each pixel from a direction."""
         west, north = np.meshgrid(self.axis, self.axis)
         pixel_ra, pixel_dec = sky.from_plane(-west, north, self.ra, self.dec)
-        return separations(pixel_ra, pixel_dec, ra, dec)
-
-
-def separations(ra: Floats, dec: Floats, ra0: float, dec0: float) -> Floats:
-    """Angle in deg of directions from one."""
-    delta, a, b = np.radians(ra - ra0), np.radians(dec), np.radians(dec0)
-    half = np.sin((a - b) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(delta / 2) ** 2
-    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))))
+        return sky.separations(pixel_ra, pixel_dec, ra, dec)
 
 
 def geometry_of(header: fits.Header) -> Geometry:

@@ -24,7 +24,7 @@ from pyirf.irf import background_2d, effective_area_per_energy_and_fov, energy_d
 from pyirf.simulations import SimulatedEventsInfo
 from pyirf.spectral import IRFDOC_PROTON_SPECTRUM, PowerLaw, calculate_event_weights
 
-from . import CREATOR, reading
+from . import CREATOR, dl3, reading
 from .detector import HADRON_SURVIVAL
 from .efficiency import energy_edges
 from .events import KEYWORDS, EventFile, Thrown, read_events
@@ -36,24 +36,10 @@ LOG = logging.getLogger(__name__)
 MIGRATION = np.geomspace(0.2, 5, 61)
 PSF_RADIUS = np.linspace(0, 1, 101) * u.deg
 POINTING = ("site", "array_layout", "model_version", "zenith_deg", "azimuth_deg", "systematic_uncertainty")
-PROVENANCE = {
-    "production_id": ("PRODID", "production"),
-    "run_id": ("RUNID", "run of the workflow"),
-    "fingerprint": ("FPRINT", "fingerprint of the request"),
-    "owner": ("OWNER", "who asked for it"),
+PROVENANCE = dl3.PROVENANCE | {
     "period_start": ("PERSTART", "first day of validity"),
     "period_end": ("PERSTOP", "last day of validity"),
-    "note": ("NOTE", "note"),
 }
-LONGEST_VALUE = 68  # characters of a string in one FITS card
-
-
-def _is_provenance(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        k in PROVENANCE and isinstance(v, str) and len(v) <= LONGEST_VALUE and v.isascii() and v.isprintable()
-        for k, v in value.items()
-    )
-
 
 MERGE = {
     "signal_files": reading.names(),
@@ -64,11 +50,7 @@ MERGE = {
     "observation_time_h": reading.number(1e-3, 1e5, "h", 50.0),
     "systematic_uncertainty": reading.number(0, 1, default=0.0),
     "date": reading.date(FIXED_DATE),
-    "provenance": reading.Key(
-        f"an object of {', '.join(PROVENANCE)}, each at most {LONGEST_VALUE} ASCII characters",
-        _is_provenance,
-        {},
-    ),
+    "provenance": reading.cards(PROVENANCE),
 }
 
 
@@ -224,6 +206,4 @@ def _describe(header: fits.Header, signal: Sample, protons: Sample, config: dict
     header["NTRGGAM"] = (len(signal.events), "signal showers that triggered")
     header["NTRGPRO"] = (len(protons.events), "proton showers that triggered")
     header["OBSTIME"] = (config["observation_time_h"], "[h] observation time")
-    for name, value in config["provenance"].items():
-        keyword, comment = PROVENANCE[name]
-        header[keyword] = (value, comment if len(value) + len(comment) < LONGEST_VALUE - 4 else None)
+    dl3.put_cards(header, {PROVENANCE[n][0]: (v, PROVENANCE[n][1]) for n, v in config["provenance"].items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 REQUIRED = object()
+LONGEST_VALUE = 68  # characters of a text in one FITS card
 
 
 class PayloadError(Exception):
@@ -95,6 +96,20 @@ def text(longest: int = 60, default: Any = REQUIRED) -> Key:
         )
 
     return Key(f"a text of 1 to {longest} printable ASCII characters", accepts, default)
+
+
+def cards(names: Iterable[str]) -> Key:
+    """Give the key of texts by name that go into FITS cards, of which none has to be there."""
+    known = tuple(names)
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, dict) and all(
+            k in known and isinstance(v, str) and len(v) <= LONGEST_VALUE and v.isascii() and v.isprintable()
+            for k, v in value.items()
+        )
+
+    words = f"an object of {', '.join(known)}, each at most {LONGEST_VALUE} ASCII characters"
+    return Key(words, accepts, {})
 
 
 def rising(what: str, length: int | None = None, default: Any = REQUIRED, low: float = 0) -> Key:

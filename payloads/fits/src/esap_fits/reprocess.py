@@ -13,7 +13,7 @@ from . import CREATOR, reading, sky
 from .detector import Floats
 from .dl0 import Keywords, RawFile, read_dl0, telescope_and_chunk
 from .dl2 import write_dl2
-from .dl3 import LONGEST_VALUE, PROVENANCE, EventList, Interval, Observation, write_dl3, write_indices
+from .dl3 import PROVENANCE, EventList, Interval, Observation, write_dl3, write_indices
 from .reading import Key, PayloadError
 from .storing import FIXED_DATE
 
@@ -24,13 +24,6 @@ TIME_SLACK_S = 1.0
 # What all raw files of an observation have in common; the rest belongs to a telescope or a stretch of time.
 OWN = ("tel_id", "chunk", "start", "stop", "gain", "pedestal")
 SAME = ("obs_id", "sb_id", "site", "array_layout", "model_version")  # in the configuration and in raw files
-
-
-def _is_provenance(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        k in PROVENANCE and isinstance(v, str) and len(v) <= LONGEST_VALUE and v.isascii() and v.isprintable()
-        for k, v in value.items()
-    )
 
 
 def _is_list_of_texts(value: Any) -> bool:
@@ -79,11 +72,7 @@ def configuration(processor: str) -> dict[str, Key]:
         "software_version": reading.text(),
         "expected_files": reading.integer(1, 1_000_000),
         "missing_files": Key("a list of texts", _is_list_of_texts, []),
-        "provenance": Key(
-            f"an object of {', '.join(PROVENANCE)}, each at most {LONGEST_VALUE} ASCII characters",
-            _is_provenance,
-            {},
-        ),
+        "provenance": reading.cards(PROVENANCE),
         "date": reading.date(FIXED_DATE),
     }
 

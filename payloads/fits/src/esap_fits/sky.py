@@ -74,6 +74,11 @@ def from_plane(east: Floats, north: Floats, ra_pnt: float, dec_pnt: float) -> tu
 
 def separation(ra1: float, dec1: float, ra2: float, dec2: float) -> float:
     """Give the angle in deg between two directions."""
-    delta, a, b = np.radians(ra2 - ra1), np.radians(dec1), np.radians(dec2)
-    half = np.sin((b - a) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(delta / 2) ** 2
-    return float(np.degrees(2 * np.arcsin(np.sqrt(min(1.0, half)))))
+    return float(separations(np.asarray(ra1), np.asarray(dec1), ra2, dec2))
+
+
+def separations(ra: Floats, dec: Floats, ra0: float, dec0: float) -> Floats:
+    """Give the angles in deg of directions from one."""
+    delta, a, b = np.radians(ra - ra0), np.radians(dec), np.radians(dec0)
+    half = np.sin((a - b) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(delta / 2) ** 2
+    return np.asarray(np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))))
