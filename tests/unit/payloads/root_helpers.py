@@ -1,7 +1,8 @@
 """What tests of esap-root do with ROOT files, in the environment that has uproot.
 
 python root_helpers.py corrupt-analysis IN DIR | corrupt-reduced IN DIR | objects IN | TREE IN |
-    clock SECONDS
+    clock SECONDS | weighted DIR WEIGHT... | jagged IN OUT | histogram IN NAME |
+    significance IN WEIGHT
 """
 
 from __future__ import annotations
@@ -144,6 +145,66 @@ def corrupt(source: str, target: str, changes: dict[str, Change]) -> list[str]:
     return sorted(changes)
 
 
+def weighted(directory: Path, weights: list[float]) -> list[str]:
+    """Write a file for each weight: three entries of it, in the first bins of three, and one below them."""
+    import numpy as np
+    import uproot
+    from uproot.writing.identify import to_TAxis, to_TH1x
+
+    axis = to_TAxis(fName="xaxis", fTitle="", fNbins=3, fXmin=0, fXmax=3)
+    entries, places = np.array([1.0, 2.0, 1.0, 0.0, 0.0]), np.array([-0.5, 0.5, 1.5, 2.5, 3.5])
+    for number, weight in enumerate(weights):
+        inside = (weight * entries)[1:-1]
+        histogram = to_TH1x(
+            fName="mass", fTitle="", data=weight * entries, fEntries=4.0, fTsumw=inside.sum(),
+            fTsumw2=3 * weight**2, fTsumwx=(inside * places[1:-1]).sum(),
+            fTsumwx2=(inside * places[1:-1] ** 2).sum(), fSumw2=weight**2 * entries, fXaxis=axis,
+        )  # fmt: skip
+        with uproot.recreate(directory / f"w{number}.root") as file:
+            file["mass"] = histogram
+            file.mktree("candidates", {"mass": "f8"})
+            file["candidates"].extend({"mass": np.zeros(100)})
+    return [f"w{number}.root" for number in range(len(weights))]
+
+
+def histogram(path: Path, name: str) -> dict[str, Any]:
+    """Give contents and errors with under- and overflow, and what ROOT keeps of the entries themselves."""
+    import uproot
+
+    with uproot.open(path) as file:
+        found = file[name]
+        kept = ("fEntries", "fTsumw", "fTsumw2", "fTsumwx", "fTsumwx2")
+        members = {member: float(found.member(member)) for member in kept}
+        values, errors = found.values(flow=True).tolist(), found.errors(flow=True).tolist()
+    return {"values": values, "errors": errors, **members}
+
+
+def significance(path: Path, weight: float) -> float:
+    """Give the significance of a product's peak, had each of its entries this weight."""
+    from esap_root.opening import reading
+    from esap_root.peak import find_peak, read_histogram
+
+    with reading(path) as file:
+        counts, edges, variances = read_histogram(file["mass"])
+    found = find_peak(weight * counts, edges, weight**2 * variances, 0.4726, 0.5226)
+    return float(found.significance)
+
+
+def jagged(source: Path, target: Path) -> str:
+    """Write the objects of a file, and in its tree a branch with several numbers an entry."""
+    import awkward as ak
+    import uproot
+
+    content = _read(source)
+    columns = content["candidates"]
+    hits = ak.Array([[1.0] * (n % 3) for n in range(len(columns["mass"]))])
+    with uproot.recreate(target) as file:
+        file["mass"] = content["mass"]
+        file.mktree("candidates", {**{n: c.dtype for n, c in columns.items()}, "hits": "var * float64"})
+        file["candidates"].extend({**columns, "hits": hits})
+    return target.name
+
+
 def clock(utc_s: int) -> list[int]:
     """Read a header's time as the reduction does: seconds, and the status of the clock."""
     import numpy as np
@@ -155,19 +216,23 @@ def clock(utc_s: int) -> list[int]:
     return [int(values[0]) for values in read(header["utc_s"])]
 
 
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "corrupt-analysis": lambda source, target: corrupt(source, target, ANALYSES),
+    "corrupt-reduced": lambda source, target: corrupt(source, target, REDUCED),
+    "weighted": lambda directory, *weights: weighted(Path(directory), [float(w) for w in weights]),
+    "jagged": lambda source, target: jagged(Path(source), Path(target)),
+    "histogram": lambda path, name: histogram(Path(path), name),
+    "significance": lambda path, weight: significance(Path(path), float(weight)),
+    "clock": lambda utc_s: clock(int(utc_s)),
+    "objects": lambda path: sorted(_read(Path(path))),
+}
+
+
 def main(command: str, *arguments: str) -> Any:
     """Run one command; give what it prints as JSON."""
-    match command:
-        case "corrupt-analysis":
-            return corrupt(arguments[0], arguments[1], ANALYSES)
-        case "corrupt-reduced":
-            return corrupt(arguments[0], arguments[1], REDUCED)
-        case "clock":
-            return clock(int(arguments[0]))
-    content = _read(Path(arguments[0]))
-    if command == "objects":
-        return sorted(content)
-    return {name: column.tolist() for name, column in content[command].items()}
+    if command in COMMANDS:
+        return COMMANDS[command](*arguments)
+    return {name: column.tolist() for name, column in _read(Path(arguments[0]))[command].items()}
 
 
 if __name__ == "__main__":

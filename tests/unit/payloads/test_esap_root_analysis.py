@@ -206,6 +206,42 @@ def test_a_wrong_configuration_is_refused_by_name(tmp_path: Path, config: Json, 
     assert told in done.stderr
 
 
+def test_errors_of_weighted_histograms_are_those_of_their_weights(tmp_path: Path) -> None:
+    names = helper("weighted", tmp_path, "10", "20")
+    done = merge(tmp_path, *names)
+    assert done.code == 0, done.stderr
+    found = helper("histogram", tmp_path / "k0s.root", "mass")
+    assert found["values"] == [30, 60, 30, 0, 0]
+    assert found["errors"] == pytest.approx([500**0.5, 1000**0.5, 500**0.5, 0, 0])
+    assert (found["fEntries"], found["fTsumw"], found["fTsumw2"]) == (8, 90, 1500)
+    assert (found["fTsumwx"], found["fTsumwx2"]) == (75, 82.5)
+
+
+def test_a_merged_histogram_without_weights_has_the_entries_of_all(analysis: Path) -> None:
+    each = [helper("histogram", analysis / f"{name}.root", "mass") for name in ("a1", "a2", "k0s")]
+    for member in ("fEntries", "fTsumw", "fTsumw2", "fTsumwx", "fTsumwx2"):
+        assert each[2][member] == pytest.approx(each[0][member] + each[1][member]), member
+    assert each[2]["errors"] == pytest.approx([value**0.5 for value in each[2]["values"]])
+
+
+def test_the_significance_of_a_peak_does_not_grow_with_the_weights(analysis: Path, tmp_path: Path) -> None:
+    plain = helper("significance", analysis / "k0s.root", "1")
+    assert helper("significance", analysis / "k0s.root", "100") == pytest.approx(plain)
+
+
+def test_a_branch_that_cannot_be_merged_is_found_in_the_file_of_its_job(
+    analysis: Path, tmp_path: Path
+) -> None:
+    helper("jagged", analysis / "a1.root", tmp_path / "jagged.root")
+    checked = validate(tmp_path, "jagged.root")
+    assert (checked.code, failed(checked.document)) == (1, {"tree.plain"})
+    (problem,) = [c["message"] for c in checked.document["checks"] if not c["passed"]]
+    assert problem == "no plain numbers: hits: files of several jobs cannot be merged"
+    done = merge(tmp_path, "jagged.root")
+    assert done.code == 3
+    assert "jagged.root: candidates has branches of no plain numbers: hits" in done.stderr
+
+
 def test_files_that_do_not_belong_together_are_refused(
     analysis: Path, corrupted: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from esap_fits.reading import PayloadError
 from esap_fits.report import READABLE, Report
 
 from .merge import FORMAT, STEP, measure
-from .opening import HISTOGRAM, TREE, UNREADABLE, classes, first_line, is_class, open_root
+from .opening import HISTOGRAM, TREE, UNREADABLE, classes, first_line, is_class, open_root, plain_type
 from .peak import NoPeak, find_peak, read_histogram
 from .profile import PeakProfile, Profile
 
@@ -70,6 +70,11 @@ def _check_tree(report: Report, name: str, tree: Any, least: int) -> None:
     report.add(
         "tree.entries", name, count >= least, value=count, allowed=f"at least {least}", message="is too short"
     )
+    jagged = sorted(b.name for b in tree.branches if plain_type(b) is None)
+    message = f"no plain numbers: {', '.join(jagged)}: files of several jobs cannot be merged"
+    report.add(
+        "tree.plain", name, not jagged, value=len(jagged), allowed="one number an entry", message=message
+    )
     lengths = {b.name: int(b.num_entries) for b in tree.branches}
     uneven = sorted(n for n, length in lengths.items() if length != count)
     read = dict.fromkeys(lengths, 0)
@@ -94,15 +99,15 @@ def _check_tree(report: Report, name: str, tree: Any, least: int) -> None:
 
 
 def _check_histogram(report: Report, name: str, histogram: Any) -> None:
-    counts, edges = read_histogram(histogram)
-    finite = bool(np.isfinite(counts).all() and np.isfinite(edges).all())
+    counts, edges, variances = read_histogram(histogram)
+    finite = bool(all(np.isfinite(values).all() for values in (counts, edges, variances)))
     report.add(
         "values.finite",
         name,
         finite,
         value=None,
         allowed="finite numbers",
-        message="a bin or an edge is not finite",
+        message="a bin, its error or an edge is not finite",
     )
     sound = finite and bool((counts >= 0).all()) and float(counts.sum()) > 0
     total = float(counts.sum()) if finite else None

@@ -13,7 +13,7 @@ import uproot
 from esap_fits.reading import Key, PayloadError, names, read_document, text
 
 from . import CREATOR
-from .opening import HISTOGRAM, TREE, classes, is_class, reading
+from .opening import HISTOGRAM, TREE, classes, is_class, plain_type, reading
 from .peak import NoPeak, find_peak, read_histogram
 from .picture import draw_analysis
 from .profile import Profile
@@ -21,6 +21,7 @@ from .profile import Profile
 log = logging.getLogger(__name__)
 STEP = "20 MB"  # of a tree in memory
 FORMAT = "esap-root-analysis"
+MOMENTS = ("fEntries", "fTsumw", "fTsumw2", "fTsumwx", "fTsumwx2")  # of a TH1, for means and their errors
 KEYS = {
     "files": names(),
     "output": text(120),
@@ -84,29 +85,27 @@ def _shared(paths: Sequence[Path]) -> dict[str, str]:
 
 
 def _sum_histograms(name: str, paths: Sequence[Path]) -> Any:
-    total: Any = None
+    """Sum contents, variances and moments: a bin's error is that of its weights, not of its content."""
+    counts, variances, moments, edges = 0.0, 0.0, np.zeros(len(MOMENTS)), None
     for path in paths:
         with reading(path) as file:
-            counts, edges = file[name].to_numpy(flow=True)
-        if total is None:
-            total = counts.astype(float), edges
-        elif not np.array_equal(edges, total[1]):
-            raise PayloadError(f"{path.name}: the bins of {name} are not those of {paths[0].name}")
-        else:
-            total = total[0] + counts, edges
-    counts, edges = total
+            histogram = file[name]
+            more, bounds = histogram.to_numpy(flow=True)
+            if edges is None:
+                edges = bounds
+            if not np.array_equal(bounds, edges):
+                raise PayloadError(f"{path.name}: the bins of {name} are not those of {paths[0].name}")
+            counts = counts + more.astype(float)
+            variances = variances + histogram.variances(flow=True)
+            moments += [histogram.member(m) for m in MOMENTS]
     from uproot.writing.identify import to_TAxis, to_TH1x
 
-    shown, bounds = counts[1:-1], edges[1:-1]
-    centres = 0.5 * (bounds[1:] + bounds[:-1])
+    assert edges is not None
     axis = to_TAxis(
-        fName="xaxis", fTitle="", fNbins=len(shown), fXmin=bounds[0], fXmax=bounds[-1], fXbins=bounds
+        fName="xaxis", fTitle="", fNbins=len(edges) - 3, fXmin=edges[1], fXmax=edges[-2], fXbins=edges[1:-1]
     )
-    sums = shown.sum(), (shown * centres).sum(), (shown * centres**2).sum()
-    return to_TH1x(
-        fName=name, fTitle=name, data=counts, fEntries=counts.sum(), fTsumw=sums[0], fTsumw2=sums[0],
-        fTsumwx=sums[1], fTsumwx2=sums[2], fSumw2=counts, fXaxis=axis,
-    )  # fmt: skip
+    told = dict(zip(MOMENTS, moments, strict=True))
+    return to_TH1x(fName=name, fTitle=name, data=counts, fSumw2=variances, fXaxis=axis, **told)
 
 
 def _join_trees(target: Any, name: str, paths: Sequence[Path]) -> None:
@@ -114,7 +113,9 @@ def _join_trees(target: Any, name: str, paths: Sequence[Path]) -> None:
     for path in paths:
         with reading(path) as file:
             tree = file[name]
-            found = {b.name: _dtype(b, path) for b in tree.branches}
+            found = {b.name: plain_type(b) for b in tree.branches}
+            if odd := sorted(n for n, wanted in found.items() if wanted is None):
+                raise PayloadError(f"{path.name}: {name} has branches of no plain numbers: {', '.join(odd)}")
             if columns is None:
                 columns = found
                 target.mktree(name, columns)
@@ -122,10 +123,3 @@ def _join_trees(target: Any, name: str, paths: Sequence[Path]) -> None:
                 raise PayloadError(f"{path.name}: the branches of {name} are not those of {paths[0].name}")
             for part in tree.iterate(step_size=STEP, library="np"):
                 target[name].extend({n: np.asarray(v) for n, v in part.items()})
-
-
-def _dtype(branch: Any, path: Path) -> np.dtype[Any]:
-    wanted = getattr(branch.interpretation, "to_dtype", None)
-    if wanted is None or wanted.shape:
-        raise PayloadError(f"{path.name}: branch {branch.name} is no plain column of numbers")
-    return np.dtype(wanted)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cramjam
+import numpy as np
 import uproot
 from esap_fits.reading import PayloadError
 from uproot.deserialization import DeserializationError
@@ -72,3 +73,9 @@ def classes(file: Any) -> dict[str, str]:
 def is_class(actual: str, wanted: str) -> bool:
     """Tell whether a class is one of a family: TH1D is a TH1."""
     return actual.startswith(wanted) if wanted == HISTOGRAM else actual == wanted
+
+
+def plain_type(branch: Any) -> np.dtype[Any] | None:
+    """Give the type of a branch that has one number an entry; None for others, which cannot be merged."""
+    wanted = getattr(branch.interpretation, "to_dtype", None)
+    return None if wanted is None or wanted.shape else np.dtype(wanted)

@@ -27,10 +27,10 @@ def draw_analysis(path: Path, profile: Profile, title: str, target: Path) -> Non
         name = profile.peak.histogram if profile.peak and profile.peak.histogram in names else names[:1]
         shown = name if isinstance(name, str) else "".join(name)
         if shown:
-            counts, edges = read_histogram(file[shown])
+            counts, edges, variances = read_histogram(file[shown])
             axes.stairs(counts, edges, color=DATA, linewidth=1.6, fill=False, label="candidates")
             if profile.peak and profile.peak.histogram == shown:
-                _draw_peak(axes, counts, edges, profile.peak)
+                _draw_peak(axes, counts, edges, variances, profile.peak)
     axes.set(xlabel="invariant mass / GeV", ylabel="entries a bin")
     axes.set_title(title)
     axes.set_ylim(bottom=0)
@@ -40,11 +40,11 @@ def draw_analysis(path: Path, profile: Profile, title: str, target: Path) -> Non
     plt.close(figure)
 
 
-def _draw_peak(axes: Any, counts: Any, edges: Any, peak: PeakProfile) -> None:
+def _draw_peak(axes: Any, counts: Any, edges: Any, variances: Any, peak: PeakProfile) -> None:
     low, high = peak.window_gev
     axes.axvspan(low, high, color=WINDOW, zorder=0, label=f"allowed mean: {low:g} to {high:g} GeV")
     try:
-        found = find_peak(counts, edges, *peak.search_gev)
+        found = find_peak(counts, edges, variances, *peak.search_gev)
     except NoPeak:
         return
     centres = 0.5 * (edges[1:] + edges[:-1])
