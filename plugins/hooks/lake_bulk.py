@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from esap_batch.jobs import InputFile
+from esap_batch.obscore import PREFIX as OBSCORE
 from esap_batch.observations import Observation
 from esap_batch.products import WORK_AREA, Claim, ProductFile, scope_of
 from hooks.rucio_lake import RucioLake, in_chunks
@@ -344,12 +345,13 @@ def _dids(names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _described(product: Publication) -> Iterable[tuple[str, dict[str, Any]]]:
     for file in product.files:
-        yield file.lfn, {**_without_kind(product.metadata), "esap_file": file.name}
+        yield file.lfn, {**_of_a_file(product.metadata), "esap_file": file.name}
     yield product.dataset, dict(product.metadata)
 
 
-def _without_kind(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in metadata.items() if k != "kind"}
+def _of_a_file(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out by what products are searched: they are not to be found once more with each file."""
+    return {k: v for k, v in metadata.items() if k != "kind" and not k.startswith(OBSCORE)}
 
 
 def _recall(row: Mapping[str, Any], now: datetime) -> Recall:

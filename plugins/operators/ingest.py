@@ -188,17 +188,17 @@ class IngestProduct(BaseOperator):
         )
         if self.container:
             common |= {f"image_{k}": self.container[k] for k in ("dataset", "recipe", "sha256")}
-        common |= obscore(common, workflow.product.get("obscore", {}), target.dataset)
         completeness = {
             "esap_complete": not target.missing,
             "esap_missing_jobs": target.missing,
             "esap_jobs": target.jobs,
         }
+        columns = obscore(common, workflow.product.get("obscore", {}), target.dataset)
         described = {f.lfn: {**common, "esap_file": f.name} for f in files}
         for file in files:
             if file.sha256:
                 described[file.lfn]["esap_sha256"] = file.sha256
-        return {**described, target.dataset: {**common, **completeness}}
+        return {**described, target.dataset: {**common, **completeness, **columns}}
 
     def _protect(self, site: Site, workflow: Workflow, dataset: str) -> dict[str, str]:
         """Ask for a copy where the product was made, and for one elsewhere unless it is for download only."""

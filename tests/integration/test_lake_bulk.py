@@ -189,7 +189,8 @@ def test_of_a_partial_observation_only_the_files_that_are_wanted_are_recalled(
 
 def test_products_are_published_whole_whatever_an_earlier_try_did(lake: RucioLake, bulk: BulkLake) -> None:
     base, run = f"/ctao/dl3/test/{uuid.uuid4().hex[:12]}", "d/r1"
-    meta = {"esap_run": run, "kind": "observation", "mark": uuid.uuid4().hex}
+    meta = {"esap_run": run, "mark": uuid.uuid4().hex}
+    meta |= {"kind": "observation", "obscore_dataproduct_type": "event"}
     products = [_product(lake, f"{base}/obs_{n:06d}-g1", meta) for n in range(2)]
     bulk.claim({p.dataset: meta for p in products})
     first_file = replace(products[0], files=products[0].files[:1])
@@ -201,7 +202,9 @@ def test_products_are_published_whole_whatever_an_earlier_try_did(lake: RucioLak
         assert sorted(f["name"] for f in lake.files(product.dataset)) == [f.lfn for f in product.files]
         assert sorted(lake.rules(product.dataset)) == [COPY, DISK]
         assert lake.metadata(product.files[0].lfn)["esap_file"] == "a.json"
-    assert bulk.find("dl3", [{"mark": meta["mark"], "kind": "observation"}]) == [p.dataset for p in products]
+    for name in ("kind", "obscore_dataproduct_type"):  # finds the products, not their files
+        found = bulk.find("dl3", [{"mark": meta["mark"], name: meta[name]}])
+        assert found == [p.dataset for p in products], name
 
 
 def test_an_entry_of_a_ledger_can_be_created_once(bulk: BulkLake) -> None:

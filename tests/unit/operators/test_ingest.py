@@ -273,6 +273,8 @@ def test_observational_data_are_described_as_obscore_has_it(world: World) -> Non
     described = world.lake.described[DATASET]
     assert (described["obscore_dataproduct_type"], described["obscore_s_ra"]) == ("image", 83.633)
     assert described["obscore_obs_publisher_did"].endswith(f"?{DATASET}")
+    file = world.lake.described[f"{DATASET}/verdict.json"]
+    assert not any(name.startswith("obscore_") for name in file), "the product is found once"
 
 
 def test_the_second_copy_goes_where_the_request_says(world: World) -> None:
