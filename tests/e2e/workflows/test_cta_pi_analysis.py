@@ -95,7 +95,7 @@ def test_what_could_not_be_used_is_told_in_log_product_and_metadata(
 def test_the_response_of_each_observation_is_told(downloaded: dict[str, Path]) -> None:
     (chosen,) = json.loads(downloaded["selection.json"].read_text())["observations"]
     assert chosen["irf"].startswith("/ctao/irf/prod6-v1.1/LaPalma/alpha/")
-    assert chosen["irf_zenith_distance_deg"] <= 10
+    assert (chosen["irf_zenith_distance_deg"], chosen["irf_azimuth_distance_deg"]) == (0, 0)
 
 
 def test_the_provenance_names_events_and_response(downloaded: dict[str, Path]) -> None:
