@@ -49,6 +49,11 @@ class Report:
         self.checks.append(Check(name, target, bool(passed), value, allowed, "" if passed else message))
         return bool(passed)
 
+    def note(self, name: str, passed: bool, allowed: str, problem: str, target: str = "FILE") -> bool:
+        """Note a check that is a matter of yes or no; `problem` says what is wrong when it has not passed."""
+        value = "as it should be" if passed else problem
+        return self.add(name, target, passed, value=value, allowed=allowed, message=problem)
+
     @property
     def verdict(self) -> Verdict:
         failed = {check.name for check in self.checks if not check.passed}

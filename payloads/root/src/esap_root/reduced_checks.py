@@ -47,13 +47,8 @@ def check_reduced(path: Path, expected: Mapping[str, Any]) -> Report:
     except UNREADABLE as error:
         return _unreadable(report, WHOLE, error)
     right = same(campaign, expected["campaign"])
-    _note(
-        report,
-        "campaign.parameters",
-        CAMPAIGN,
-        right,
-        str(expected["campaign"].get("name")),
-        f"is {campaign}",
+    report.note(
+        "campaign.parameters", right, str(expected["campaign"].get("name")), f"is {campaign}", CAMPAIGN
     )
     _check_tables(report, tables, sorted(expected["runs"]), campaign)
     return report
@@ -61,27 +56,27 @@ def check_reduced(path: Path, expected: Mapping[str, Any]) -> Report:
 
 def _check_objects(report: Report, file: Any) -> bool:
     found = classes(file)
-    sound = _note(report, "objects.present", CAMPAIGN, CAMPAIGN in found, "text", "is missing")
+    sound = report.note("objects.present", CAMPAIGN in found, "text", "is missing", CAMPAIGN)
     for name, columns in COLUMNS.items():
         there = found.get(name) == TREE
-        sound &= _note(report, "objects.present", name, there, TREE, f"is {found.get(name, 'missing')}")
+        sound &= report.note("objects.present", there, TREE, f"is {found.get(name, 'missing')}", name)
         if there:
             tree = file[name]
             lengths = {b.name: int(b.num_entries) for b in tree.branches}
             lacking = sorted(set(columns) - set(lengths))
-            sound &= _note(report, "tree.columns", name, not lacking, ", ".join(columns), f"lacks {lacking}")
+            sound &= report.note("tree.columns", not lacking, ", ".join(columns), f"lacks {lacking}", name)
             uneven = sorted(n for n, length in lengths.items() if length != tree.num_entries)
             allowed = f"{tree.num_entries} entries in each branch"
-            sound &= _note(report, "tree.complete", name, not uneven, allowed, f"other numbers in {uneven}")
+            sound &= report.note("tree.complete", not uneven, allowed, f"other numbers in {uneven}", name)
     return sound
 
 
 def _check_tables(report: Report, tables: Tables, runs: list[int], campaign: Mapping[str, Any]) -> None:
     for name, columns in tables.items():
         low = sorted(c for c, values in columns.items() if (np.asarray(values) < 0).any())
-        _note(report, "values.range", name, not low, "at least 0", f"below 0: {low}")
+        report.note("values.range", not low, "at least 0", f"below 0: {low}", name)
     found = tables[RUNS]["run"].tolist()
-    _note(report, "runs.expected", RUNS, found == runs, f"runs {runs}", f"has runs {found}")
+    report.note("runs.expected", found == runs, f"runs {runs}", f"has runs {found}", RUNS)
     events, doms = tables[EVENTS], tables[DOMS]
     for table, counted, target in (
         ((events, None), "events_kept", EVENTS),
@@ -91,19 +86,14 @@ def _check_tables(report: Report, tables: Tables, runs: list[int], campaign: Map
         told = dict(zip(found, tables[RUNS][counted].tolist(), strict=True))
         sums = _by_run(table[0], table[1], found)
         message = f"{counted} by run is {told}, {target} has {sums}"
-        _note(report, "counts.agree", target, told == sums, f"{counted} of each run", message)
+        report.note("counts.agree", told == sums, f"{counted} of each run", message, target)
     strange = sorted(set(events["run"].tolist()) - set(found))
-    _note(report, "runs.expected", EVENTS, not strange, "runs of the file", f"events of runs {strange}")
+    report.note("runs.expected", not strange, "runs of the file", f"events of runs {strange}", EVENTS)
     least = campaign.get("min_triggered_hits", 0), campaign.get("min_doms", 0)
     cut = bool((events["triggered_hits"] >= least[0]).all() and (events["doms"] >= least[1]).all())
     cut = cut and bool((events["hits"] <= events["snapshot_hits"]).all())
-    _note(
-        report,
-        "campaign.cuts",
-        EVENTS,
-        cut,
-        "what the cuts let through",
-        "has events that the cuts take away",
+    report.note(
+        "campaign.cuts", cut, "what the cuts let through", "has events that the cuts take away", EVENTS
     )
     report.summary = {"runs": len(found), "events": len(events["run"])}
 
@@ -126,10 +116,10 @@ def check_summary(path: Path, root: Path) -> Report:
         return _unreadable(report, "a JSON object", error)
     report.add(READABLE, "FILE", True, value="read", allowed="a JSON object", message="")
     sound = given.get("format") == FORMAT and given.keys() >= anew.keys()
-    _note(report, "summary.members", "FILE", sound, ", ".join(anew), f"has {sorted(given)}")
+    report.note("summary.members", sound, ", ".join(anew), f"has {sorted(given)}", "FILE")
     for name, value in anew.items():
         message = f"is {json.dumps(given.get(name))[:80]}, added up anew {json.dumps(value)[:80]}"
-        _note(report, "summary.agrees", name, same(given.get(name), value), "as in the ROOT file", message)
+        report.note("summary.agrees", same(given.get(name), value), "as in the ROOT file", message, name)
     return report
 
 
@@ -137,8 +127,3 @@ def _unreadable(report: Report, allowed: str, error: BaseException) -> Report:
     why = first_line(error)
     report.add(READABLE, "FILE", False, value=why, allowed=allowed, message=f"cannot be read: {why}")
     return report
-
-
-def _note(report: Report, name: str, target: str, passed: bool, allowed: str, problem: str) -> bool:
-    value = "as it should be" if passed else problem
-    return bool(report.add(name, target, passed, value=value, allowed=allowed, message=problem))

@@ -15,7 +15,6 @@ from astropy.wcs import WCS
 from esap_fits.report import READABLE, Report
 from esap_fits.strict import DamagedError, load, parse
 
-from .note import note
 from .sky import SYSTEM, to_pixels
 from .sources import COLUMNS
 from .votable import FRAMES, PLACE
@@ -27,7 +26,7 @@ def check_catalogue(path: Path, maps: Path | None) -> Report:
     """Make all checks; with `maps` also that sources lie on them and have their flux together."""
     report = Report(path.name, "votable")
     document, problem = _read(path)
-    if not note(report, READABLE, not problem, "a VOTable", f"cannot be read: {problem}"):
+    if not report.note(READABLE, not problem, "a VOTable", f"cannot be read: {problem}"):
         return report
     assert document is not None
     table = document.get_first_table()
@@ -36,22 +35,22 @@ def check_catalogue(path: Path, maps: Path | None) -> Report:
         return report
     report.format = "esap-hi-catalogue"
     missing = [n for n in COLUMNS if n not in fields]
-    if not note(
-        report, "catalogue.columns", not missing, ", ".join(COLUMNS), f"missing: {', '.join(missing)}"
+    if not report.note(
+        "catalogue.columns", not missing, ", ".join(COLUMNS), f"missing: {', '.join(missing)}"
     ):
         return report
     wrong = [n for n, (unit, _, _) in COLUMNS.items() if not _same_unit(fields[n].unit, unit)]
-    note(report, "catalogue.units", not wrong, "those of every column", f"wrong: {', '.join(wrong)}")
+    report.note("catalogue.units", not wrong, "those of every column", f"wrong: {', '.join(wrong)}")
     wrong = [
         n for n, f in fields.items() if not (f.ucd and check_ucd(f.ucd, check_controlled_vocabulary=True))
     ]
-    note(report, "catalogue.ucds", not wrong, "UCD1+ of every column", f"wrong: {', '.join(wrong)}")
+    report.note("catalogue.ucds", not wrong, "UCD1+ of every column", f"wrong: {', '.join(wrong)}")
     frames = {s.ID: s.system for r in document.resources for s in r.coordinate_systems}
     found = [frames.get(fields[n].ref) for n in PLACE]
-    note(report, "catalogue.frame", found == [SYSTEM] * len(PLACE), SYSTEM, f"positions are in {found}")
+    report.note("catalogue.frame", found == [SYSTEM] * len(PLACE), SYSTEM, f"positions are in {found}")
     params = {str(p.name): p for p in table.params}
     missing = [n for n in FRAMES if n not in params]
-    note(report, "catalogue.rest", not missing, ", ".join(FRAMES), f"missing: {', '.join(missing)}")
+    report.note("catalogue.rest", not missing, ", ".join(FRAMES), f"missing: {', '.join(missing)}")
     rows = table.to_table()
     _check_rows(rows, report)
     if maps is not None:
@@ -87,15 +86,15 @@ def _same_unit(found: Any, wanted: str) -> bool:
 def _check_rows(rows: Any, report: Report) -> None:
     numbers = {n: _plain(rows[n]) for n in COLUMNS if n != "name"}
     finite = [n for n, values in numbers.items() if not np.isfinite(values).all()]
-    note(report, "catalogue.values", not finite, "numbers", f"some are none in {', '.join(finite)}")
+    report.note("catalogue.values", not finite, "numbers", f"some are none in {', '.join(finite)}")
     unique = np.array_equal(numbers["id"], np.arange(1, len(rows) + 1))
-    note(report, "catalogue.ids", unique, "1, 2, 3, ...", "they are not")
+    report.note("catalogue.ids", unique, "1, 2, 3, ...", "they are not")
     negative = [n for n in POSITIVE if (numbers[n] <= 0).any()]
-    note(report, "catalogue.positive", not negative, "above 0", f"{', '.join(negative)} is not everywhere")
+    report.note("catalogue.positive", not negative, "above 0", f"{', '.join(negative)} is not everywhere")
     inside = (numbers["v_min"] <= numbers["v_rad"]) & (numbers["v_rad"] <= numbers["v_max"])
-    note(report, "catalogue.velocity", bool(inside.all()), "v_min to v_max", "v_rad lies outside")
+    report.note("catalogue.velocity", bool(inside.all()), "v_min to v_max", "v_rad lies outside")
     sky = (numbers["ra"] >= 0) & (numbers["ra"] < 360) & (np.abs(numbers["dec"]) <= 90)  # noqa: PLR2004
-    note(report, "catalogue.sky", bool(sky.all()), "0 to 360 deg, -90 to 90 deg", "a position lies outside")
+    report.note("catalogue.sky", bool(sky.all()), "0 to 360 deg, -90 to 90 deg", "a position lies outside")
 
 
 def _check_against(rows: Any, maps: Path, report: Report) -> None:
@@ -104,14 +103,14 @@ def _check_against(rows: Any, maps: Path, report: Report) -> None:
         header, zeroth = hdus["MOMENT0"].header, np.asarray(hdus["MOMENT0"].data)
         flux = float(hdus[0].header["FLUX"])
     except (DamagedError, KeyError, OSError) as error:
-        note(report, "catalogue.maps", False, "maps to compare with", f"{maps.name} cannot be read: {error}")
+        report.note("catalogue.maps", False, "maps to compare with", f"{maps.name} cannot be read: {error}")
         return
     x, y = (np.atleast_1d(v) for v in to_pixels(WCS(header), _plain(rows["ra"]), _plain(rows["dec"])))
     height, width = zeroth.shape
     inside = (np.rint(x) >= 0) & (np.rint(x) < width) & (np.rint(y) >= 0) & (np.rint(y) < height)
-    note(
-        report, "catalogue.positions", bool(inside.all()), "on the map", f"{int((~inside).sum())} lie outside"
+    report.note(
+        "catalogue.positions", bool(inside.all()), "on the map", f"{int((~inside).sum())} lie outside"
     )
     total = _flux(rows)
     same = bool(np.isclose(total, flux, rtol=1e-6, atol=1e-12))
-    note(report, "catalogue.flux", same, f"{flux:g} Jy km/s, that of the maps", f"adds up to {total:g}")
+    report.note("catalogue.flux", same, f"{flux:g} Jy km/s, that of the maps", f"adds up to {total:g}")
