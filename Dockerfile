@@ -21,13 +21,17 @@ COPY deploy/bin /opt/esap/bin
 RUN /opt/venv/bin/python -m compileall -q /opt/esap/dags /opt/esap/plugins \
     && chmod -R u=rwX,go=rX /opt/esap /opt/airflow
 
-FROM ${PYTHON_IMAGE}
+FROM ${PYTHON_IMAGE} AS service
 LABEL org.opencontainers.image.title="esap-batch" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="NOASSERTION"
+# What Debian has mended since the base was made: one that is pinned by digest gets no newer.
 # Any user id will do, as long as its group is 0: what must be written belongs to that group.
 # /entrypoint is what the probes of Airflow's Helm chart call.
-RUN useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow esap \
+RUN apt-get update -q \
+    && apt-get upgrade -q -y \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+    && useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow esap \
     && install -d -m 0775 -o 50000 -g 0 /opt/airflow/logs /opt/airflow/audit /var/lib/esap-grid/storage /run/esap-grid \
     && ln -s /opt/esap/bin/start /entrypoint
 COPY --from=build /opt/venv /opt/venv
@@ -43,3 +47,15 @@ WORKDIR /opt/airflow
 USER 50000:0
 ENTRYPOINT ["/opt/esap/bin/start"]
 CMD ["airflow", "version"]
+
+# For DAGs from git (docker-compose.git.yaml); ssh is for repositories with a deploy key.
+FROM service AS git
+USER 0
+# hadolint ignore=DL3008
+RUN apt-get update -q \
+    && apt-get install -q -y --no-install-recommends git openssh-client \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+USER 50000:0
+
+# What is built where no stage is named.
+FROM service

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from localgrid.layout import PROJECT
 from tests.deploy.engine import HERE, Engine
 from tests.deploy.shell import run
 
@@ -18,8 +19,16 @@ STANDINS = {
     "redis": "redis:7.2-bookworm",
     "postgres": "postgres:16-bookworm",
     "nginx": "nginx:1.28-bookworm",
+    "prometheus": "prom/prometheus:v3.5.0",
+    "statsd-exporter": "prom/statsd-exporter:v0.28.0",
 }
-OWN = {"esap-batch:0.1.0": "Dockerfile", "esap-batch-grid:0.1.0": "deploy/grid/Dockerfile"}
+# Of what each of the project's own images is built.
+OWN = {
+    "esap-batch:0.1.0": ("Dockerfile",),
+    "esap-batch-git:0.1.0": ("Dockerfile", "--target", "git"),
+    "esap-batch-grid:0.1.0": ("deploy/grid/Dockerfile",),
+}
+EXPORTER = PROJECT / "localgrid" / "programs" / "statsd_exporter.py"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -53,11 +62,12 @@ def _make_all(engine: Engine, project: Path, work: Path) -> dict[str, int]:
     context = work / "standins"
     shutil.copytree(HERE / "standins", context)
     shutil.copy(CERTIFICATES, context)  # the machine may trust more than Debian does
+    shutil.copy(EXPORTER, context)
     for name, image in STANDINS.items():
         if not ids(engine, image):
             _build(engine, image, context / f"{name}.Containerfile", context)
-    for image, file in OWN.items():
-        _build(engine, image, project / file, project)
+    for image, (file, *options) in OWN.items():
+        _build(engine, image, project / file, project, *options)
     return {image: _size(engine, image) for image in (*STANDINS.values(), *OWN)}
 
 
@@ -72,8 +82,10 @@ def _make_debian(engine: Engine, work: Path) -> None:
     archive.unlink()
 
 
-def _build(engine: Engine, image: str, file: Path, context: Path) -> None:
-    engine.docker("build", "--network", "host", "--tag", image, "--file", file, context, within=1800)
+def _build(engine: Engine, image: str, file: Path, context: Path, *options: str) -> None:
+    engine.docker(
+        "build", "--network", "host", "--tag", image, "--file", file, *options, context, within=1800
+    )
 
 
 def _size(engine: Engine, image: str) -> int:
