@@ -42,6 +42,10 @@ class Observation:
         """Read what `document` gave."""
         return cls(**{**document, "files": tuple(InputFile(**f) for f in document["files"])})
 
+    def lacks(self, names: Iterable[str]) -> list[str]:
+        """Name the metadata that it ought to have and has not."""
+        return [name for name in names if self.metadata.get(name) in (None, "")]
+
     def only(self, names: Iterable[str]) -> Observation:
         """Give the observation with those files alone whose LFN is in `names`."""
         wanted = set(names)

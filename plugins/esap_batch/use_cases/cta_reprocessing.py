@@ -16,7 +16,7 @@ from esap_batch.identity import Identity
 from esap_batch.jobs import JobSpec, Limits, OutputSpec
 from esap_batch.observations import Observation, Selection, parse_numbers
 from esap_batch.products import WORK_AREA, work_lfn
-from esap_batch.use_cases.shared import CONFIG, dated, needed
+from esap_batch.use_cases.shared import CONFIG, NOOP, dated, needed
 from esap_batch.workflows import Workflow
 
 SCOPE = "acada"  # of the raw data
@@ -35,6 +35,13 @@ INHERITED = (
 def check(request: Mapping[str, Any], _workflow: Workflow) -> list[Problem]:
     """Check lists of numbers, the period, and that anything is selected at all."""
     return [*_number_problems(request), *_period_problems(request), *_selection_problems(request)]
+
+
+def required(request: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the metadata without which no DL3 can be made; the telescopes' direction is only told on."""
+    if request["processor"] == NOOP:
+        return ()
+    return tuple(name for name in INHERITED if name not in ("zenith_deg", "azimuth_deg"))
 
 
 def selection(request: Mapping[str, Any]) -> Selection:
@@ -88,7 +95,7 @@ def job(steering: Mapping[str, Any], group: str, item: Item) -> JobSpec:
     files = tuple(f for f in observation.files if f.lfn not in missing)
     size = sum(f.size for f in files)
     made = outputs(steering, group, item)
-    noop = steering["request"]["processor"] == "esap-noop"
+    noop = steering["request"]["processor"] == NOOP
     return JobSpec(
         index=item.index,
         command=_command(steering),
@@ -106,7 +113,7 @@ def outputs(steering: Mapping[str, Any], group: str, item: Item) -> tuple[Output
     """Name what the job of an observation writes: DL2, DL3 and the two index tables."""
     number, directory = f"{item.observation.obs_id:06d}", item.product
     cache = work_lfn(group)
-    if steering["request"]["processor"] == "esap-noop":
+    if steering["request"]["processor"] == NOOP:
         names = {f"dl2_{number}.json": cache, f"dl3_{number}.json": directory}
         return tuple(OutputSpec(n, f"{at}/{n}", ("esap-noop", "validate", n)) for n, at in names.items())
     dl2 = f"dl2_{number}.h5" if steering["request"]["processor"] == "ctapipe" else f"dl2_{number}.fits.gz"

@@ -97,9 +97,21 @@ class SearchLake(BaseOperator):
             ]
         for empty in (o for o in found if not o.files):
             self.log.warning("observation %d is left out: it has no files of these telescopes", empty.obs_id)
-        found = sorted((o for o in found if o.files), key=lambda o: (o.obs_id, o.dataset))
+        found = self._without_flawed(work, [o for o in found if o.files])
+        found = sorted(found, key=lambda o: (o.obs_id, o.dataset))
         self._refuse(work, found)
         return found
+
+    def _without_flawed(self, work: Work, found: Sequence[Observation]) -> list[Observation]:
+        """Leave out what no product can be made of; who asks for it by a request is refused."""
+        required = work.use_case.required(self.steering["request"])
+        flawed = {o.dataset: lacking for o in found if (lacking := o.lacks(required))}
+        told = [f"{dataset} has no metadata {', '.join(names)}" for dataset, names in flawed.items()]
+        if told and not self.steering["campaign"]["name"]:
+            raise AirflowFailException("; ".join(told[:SHOWN]))
+        for words in told:
+            self.log.warning("left out: %s", words)
+        return [o for o in found if o.dataset not in flawed]
 
     def _refuse(self, work: Work, found: Sequence[Observation]) -> None:
         """Stop before anything is recalled when the request cannot be carried out."""

@@ -86,6 +86,28 @@ def test_an_observation_without_such_telescopes_is_left_out(search: Search, task
     assert [i.observation.obs_id for i in items] == [2, 3, 4]
 
 
+def flaw(world: World) -> None:
+    for one in world.lake.raw.values():
+        world.lake.meta[one.dataset] |= {**dict.fromkeys(cta_reprocessing.INHERITED, 1), **one.metadata}
+    del world.lake.meta["/ctao/acada/DL0/LaPalma/obs_000002"]["array_layout"]
+
+
+def test_an_observation_without_metadata_is_refused_by_name(search: Search, tasks: Tasks) -> None:
+    with pytest.raises(AirflowFailException, match="obs_000002 has no metadata array_layout"):
+        search(flaw, processor="esap-fits")
+    assert not tasks.world.storage.files
+
+
+def test_a_campaign_leaves_out_an_observation_without_metadata(search: Search, tasks: Tasks) -> None:
+    def flawed_campaign(world: World) -> None:
+        flaw(world)
+        world.steering = {**world.steering, "campaign": {**world.steering["campaign"], "name": "spring"}}
+
+    assert search(flawed_campaign, processor="esap-fits")["observations"] == 3
+    items = [i for b in tasks.world.worker().blocks([0]) for i in b.items]
+    assert [i.observation.obs_id for i in items] == [1, 3, 4]
+
+
 def test_what_others_do_or_have_done_is_not_done_again(search: Search, tasks: Tasks) -> None:
     def claimed(world: World) -> None:
         recipe = world.worker().claimed
