@@ -43,7 +43,7 @@ def test_two_experiments_share_a_full_facility(
 
     def start(name: str) -> str:
         run = people[name].start(
-            DAG, n_jobs=JOBS, message=uuid.uuid4().hex, behaviour="slow", duration_s=2, facility=FACILITY
+            DAG, n_jobs=JOBS, message=uuid.uuid4().hex, behaviour="slow", duration_s=4, facility=FACILITY
         )
         groups[name] = group_name(DAG, run, "submit_jobs")
         return run
