@@ -24,6 +24,7 @@ EXPECT = "expect.json"
 GIGABYTE = 1e9
 NUMBERS = ("obs_ids", "sb_ids", "telescopes")
 SELECTING = ("obs_ids", "sb_ids", "start_from", "start_to", "project")
+FORMER_CACHE = "/ctao/esap/cache"  # of transient products, in versions before
 # What a DL3 product takes over from its observation.
 INHERITED = (
     "obs_id", "sb_id", "project", "target", "site", "array_layout", "model_version", "start_time",
@@ -128,7 +129,7 @@ def outputs(steering: Mapping[str, Any], group: str, item: Item) -> tuple[Output
 
 def is_transient(lfn: str) -> bool:
     """Tell the files that are deleted when the product is published."""
-    return lfn.startswith(f"{WORK_AREA}/")
+    return lfn.startswith((f"{WORK_AREA}/", f"{FORMER_CACHE}/"))
 
 
 def limits(steering: Mapping[str, Any], size: int) -> Limits:

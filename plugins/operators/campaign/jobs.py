@@ -98,8 +98,10 @@ def _over(attempts: Sequence[Attempt], running: Sequence[Item]) -> dict[int, Att
 
 def _is_own(work: Work, number: int, item: Item, report: Mapping[str, Any]) -> bool:
     """Whether a job has made this observation's product, and not one of an earlier plan."""
-    job = work.use_case.job(work.steering, work.group(number), item)
-    return {str(o["lfn"]) for o in report["outputs"]} == {o.lfn for o in job.outputs}
+    wanted = {o.lfn for o in work.use_case.job(work.steering, work.group(number), item).outputs}
+    made = {str(o["lfn"]) for o in report["outputs"]}
+    passes = work.use_case.is_transient  # what is not the product's may lie elsewhere with another version
+    return {n for n in made if not passes(n)} == {n for n in wanted if not passes(n)}
 
 
 def keep(work: Work, number: int) -> None:

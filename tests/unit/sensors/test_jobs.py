@@ -330,6 +330,16 @@ def test_a_job_that_was_another_when_it_ran_is_repeated(world: World) -> None:
     assert submitted(world) == ["submit 1:2"]
 
 
+def test_a_job_of_the_version_before_is_known_by_its_inputs(world: World) -> None:
+    submission = world.submission(2)
+    world.done(0)
+    world.done(1)
+    del world.backend.written["0-1"]["digest"]
+    world.backend.written["1-1"] |= {"digest": "", "inputs": [{"lfn": "/ctao/x", "adler32": "00000001"}]}
+    deferred(task(submission), world)
+    assert submitted(world) == ["submit 1:2"]
+
+
 def test_after_a_change_of_the_software_every_finished_job_is_repeated(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
