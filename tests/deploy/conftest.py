@@ -7,12 +7,16 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.deploy.deployment import Deployment, copy_project
 from tests.deploy.engine import Engine, engine
+from tests.deploy.growth import Repository, further, grow, start, told
 from tests.deploy.images import ids, images
+from tests.deploy.test_deployment import product
+from tests.deploy.test_deployment import start as begin
 
 Say = Callable[[str], None]
 
@@ -56,6 +60,46 @@ def deployment(
             # Beside the tests' dots, for docs/deploy.md.
             with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
                 print("", *(f"{name}: {value}" for name, value in figures.items()), sep="\n")  # noqa: T201
+
+
+@pytest.fixture(scope="session")
+def repository(work: Path, deployment: Deployment) -> Repository:
+    """Make a repository with the project's DAGs and one of the tests' own."""
+    made = Repository.make(work / "repository", deployment.project / "dags")
+    made.push("told.py", told("first"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def grown(deployment: Deployment, repository: Repository, figures: dict[str, object]) -> Deployment:
+    """Give the deployment with monitoring, DAGs from git and a queue that other machines reach."""
+    made = grow(deployment, repository)
+    figures["start with all overlays"] = f"{start(made):.0f} s"
+    return made
+
+
+@pytest.fixture(scope="session")
+def machine(grown: Deployment, work: Path, figures: dict[str, object]) -> Iterator[Deployment]:
+    """Give a further machine, with a worker."""
+    made = further(grown, work / "machine")
+    try:
+        figures["start of a worker on a further machine"] = f"{made.up('worker'):.0f} s"
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture(scope="session")
+def made_there(grown: Deployment, machine: Deployment, wait_for: Callable[..., Any]) -> str:
+    """Make a product of alice's while no worker runs on the first machine, and give the run."""
+    alice = grown.api("alice")
+    grown.compose("stop", "worker")
+    try:
+        run = begin(alice, azimuth_deg=90)
+        product(alice, run, wait_for)
+    finally:
+        grown.up("--no-deps", "worker")
+    return run
 
 
 @pytest.fixture(scope="session", autouse=True)

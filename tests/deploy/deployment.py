@@ -7,7 +7,7 @@ import shutil
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,18 @@ def copy_project(to: Path) -> Path:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment of the copy in `project`, with the profile `grid`."""
+    """A deployment of the copy in `project`, with the profile `grid`.
+
+    `files` are those of compose, `settings` what else is in its environment.
+    """
 
     engine: Engine
     project: Path
     name: str
     port: int
+    host: str = "localhost"
+    files: tuple[str, ...] = ("docker-compose.yaml",)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,13 +55,15 @@ class Deployment:
             **self.engine.environment,
             "COMPOSE_PROJECT_NAME": self.name,
             "COMPOSE_PROFILES": "grid",
+            "COMPOSE_FILE": ":".join(self.files),
             "ESAP_PORT": str(self.port),
             "ESAP_URL": self.url,
+            **self.settings,
         }
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}"
+        return f"https://{self.host}:{self.port}"
 
     def script(self, name: str, *arguments: str | Path) -> str:
         return run(self.project / "deploy" / name, *arguments, env=self.environment, cwd=self.project)
@@ -70,8 +78,9 @@ class Deployment:
         return time.monotonic() - began
 
     def down(self) -> None:
-        """Stop it and remove its volumes and networks."""
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
+        """Stop it and remove its volumes and networks, whichever files they are from."""
+        command = ("docker", "compose", "--project-name", self.name, "down", "--volumes", "--timeout", "20")
+        run(*command, env=self.engine.environment, cwd=Path("/"), within=300)
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
         """Give what the engine knows of the containers."""
