@@ -51,7 +51,9 @@ def forget_groups(name: str, issuer: str, subject: str) -> None:
     """Keep that an account is in no group any more: its runs that go on ask for the groups."""
     row = (User.name == name, User.issuer == issuer, User.subject == subject)
     with serving(None), transaction() as session:
-        session.execute(update(User).where(*row).values(groups=[]))
+        # Read first: who is refused again and again, strangers too, costs no write.
+        if session.scalar(select(User.groups).where(*row)):
+            session.execute(update(User).where(*row).values(groups=[]))
     _remembered.pop(name, None)
 
 

@@ -55,7 +55,8 @@ def require_room(session: Session, owner: str) -> None:
     Runs have limits of their own. As many as are made in the same moment may overshoot.
     """
     allowed = limits().jobs_per_user
-    without_run = select(func.count()).where(Job.owner == owner, Job.dag_run_id.is_(None))
+    standing = (Job.owner == owner, Job.deleted_at.is_(None))
+    without_run = select(func.count()).where(*standing, Job.dag_run_id.is_(None))
     if (session.scalar(without_run) or 0) >= allowed:
         raise too_many(Exceeded("jobs_per_user", allowed, owner, JOBS_RETRY_S))
 

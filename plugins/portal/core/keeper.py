@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TURN_S = float(os.environ.get("ESAP_KEEPER_TURN_S", "30"))
+UNENDED = ("queued", "running")  # states of a run
 TIMED = (Phase.EXECUTING, Phase.HELD, Phase.SUSPENDED, Phase.UNKNOWN)
 
 
@@ -103,9 +104,12 @@ def _end(job_id: int) -> None:
         job, state = found
         is_destroyed = job.destruction <= moment
         why = "its time of destruction has come" if is_destroyed else "its execution duration is over"
+        if is_stray := job.started_at is None and state in UNENDED:
+            why = "its job was ended while it was being started"
         if state not in (None, "success", "failed"):
             from_thread.run(_fail_run, job.dag_id, str(job.dag_run_id), f"ended by the service: {why}")
-        _write(session, job, moment, why, is_destroyed=is_destroyed)
+        if is_destroyed or not is_stray:
+            _write(session, job, moment, why, is_destroyed=is_destroyed)
         log.info("job %d of %s: %s", job.id, job.owner, why)
         write_act(JOB_END, SERVICE, "done", job=job.id, run=f"{job.dag_id}/{job.dag_run_id}", why=why)
 
@@ -127,14 +131,20 @@ def _write(session: Session, job: Any, moment: datetime, why: str, *, is_destroy
 
 
 def _is_over(moment: datetime) -> ColumnElement[bool]:
-    """Tell jobs that are past their destruction, and those that have executed for longer than they may."""
+    """Tell jobs past their destruction, those that execute for longer than they may, and runs gone astray."""
     destroyed = and_(Job.archived_at.is_(None), Job.destruction <= moment)
     told = cast(Job.notes["start"].as_string(), TIMESTAMP(timezone=True))
     end = func.coalesce(DagRun.start_date, told) + func.make_interval(
         0, 0, 0, 0, 0, 0, Job.execution_duration
     )
     too_long = and_(Job.execution_duration > 0, phase_column(moment).in_(TIMED), end <= literal(moment))
-    return and_(Job.deleted_at.is_(None), or_(destroyed, too_long))
+    return or_(and_(Job.deleted_at.is_(None), or_(destroyed, too_long)), _is_stray())
+
+
+def _is_stray() -> ColumnElement[bool]:
+    """Tell runs that began although their job had been ended, and that who started them could not end."""
+    has_ended = or_(Job.aborted_at.is_not(None), Job.deleted_at.is_not(None))
+    return and_(Job.started_at.is_(None), has_ended, DagRun._state.in_(UNENDED))
 
 
 class KeeperLifespan:

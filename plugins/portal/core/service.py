@@ -174,7 +174,7 @@ class Jobs:
                 raise
         if not await run_in_threadpool(starts.settle, job_id, run_id):
             await self.airflow.fail_run(job.dag_id, run_id, "its job was ended while it was being started")
-            await self._change(job_id, Job.dag_run_id == run_id, aborted_at=now())
+            await self._change(job_id, Job.dag_run_id == run_id, started_at=now(), aborted_at=now())
             raise Conflict(f"job {job_id} has been ended or changed meanwhile: its run is ended")
         return await self.get(job_id)
 

@@ -63,8 +63,10 @@ def settle(job_id: int, run_id: str) -> bool:
             return False
         if row.started_at:
             return True
+        if _has_ended(row):
+            return False  # never started: the keeper ends the run if nobody else does
         row.started_at = now()
-        return not _has_ended(row)
+        return True
 
 
 def end(job_id: int) -> str | None:

@@ -14,9 +14,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from esap_batch.jobs import group_name
-from portal.core import jobs, starts
+from portal.core import jobs, keeper, starts
 from portal.core.jobs import JobView
-from portal.core.phases import Phase
+from portal.core.phases import RUN_OF_JOB, Phase
 from portal.core.refusals import Conflict, NotFound, TooMany, Unavailable
 from portal.core.service import Jobs, Order
 from store.sessions import now
@@ -165,7 +165,7 @@ def test_what_is_deleted_while_it_starts_is_ended(alice: Jobs, airflow: Airflow,
         alice._get(job.id)
 
 
-def test_a_run_that_cannot_be_ended_yet_is_told_of(alice: Jobs, airflow: Airflow) -> None:
+def test_a_run_that_cannot_be_ended_yet_is_left_to_the_keeper(alice: Jobs, airflow: Airflow) -> None:
     job = made(alice, n_jobs=1)
 
     async def abort() -> None:
@@ -175,10 +175,10 @@ def test_a_run_that_cannot_be_ended_yet_is_told_of(alice: Jobs, airflow: Airflow
     airflow.before.append(abort)
     with pytest.raises(Unavailable):
         start(alice, job)
-    assert alice._get(job.id).phase is Phase.QUEUED
-    airflow.is_away = False
-    assert asyncio.run(alice.abort(job.id)).phase is Phase.ABORTED
-    assert set(airflow.runs().values()) == {"failed"}
+    assert alice._get(job.id).phase is Phase.ABORTED
+    with Session(airflow.database) as session:
+        strays = select(Job.id).outerjoin(DagRun, RUN_OF_JOB).where(keeper._is_stray())
+        assert list(session.scalars(strays)) == [job.id]
 
 
 def test_parameters_stay_while_the_job_starts(alice: Jobs, airflow: Airflow) -> None:
