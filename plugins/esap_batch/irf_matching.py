@@ -10,7 +10,8 @@ from typing import Any
 from esap_batch.jobs import InputFile
 
 CONFIGURATION = ("site", "array_layout", "model_version")
-NEEDED = (*CONFIGURATION, "start_time", "zenith_deg", "azimuth_deg")  # of an observation's metadata
+NEEDED = (*CONFIGURATION, "start_time", "zenith_deg")  # of an observation's metadata
+AZIMUTH = "azimuth_deg"  # not among what early DL3 tells
 SIGNAL = "gamma"
 ROUNDING = 1e-9  # of energies: the share that two ways to compute one may differ
 
@@ -35,15 +36,24 @@ class Irf:
     def zenith_distance(self, observation: Mapping[str, Any]) -> float:
         return abs(float(self.metadata["request_zenith_deg"]) - float(observation["zenith_deg"]))
 
-    def azimuth_distance(self, observation: Mapping[str, Any]) -> float:
-        turn = float(self.metadata["request_azimuth_deg"]) - float(observation["azimuth_deg"])
+    def azimuth_distance(self, observation: Mapping[str, Any]) -> float | None:
+        """Give the azimuths' difference in deg; None when that of the observation is not known."""
+        if AZIMUTH not in observation:
+            return None
+        turn = float(self.metadata["request_azimuth_deg"]) - float(observation[AZIMUTH])
         return abs((turn + 180) % 360 - 180)
 
     def angle(self, observation: Mapping[str, Any]) -> float:
-        """Angle in deg between the two pointings; their angles to the Earth's field differ by no more."""
+        """Angle in deg between the two pointings; their angles to the Earth's field differ by no more.
+
+        Without the observation's azimuth it is the difference of the zenith angles.
+        """
+        turn = self.azimuth_distance(observation)
+        if turn is None:
+            return round(self.zenith_distance(observation), 6)
         zeniths = float(self.metadata["request_zenith_deg"]), float(observation["zenith_deg"])
         one, other = map(math.radians, zeniths)
-        turned = math.sin(math.radians(self.azimuth_distance(observation)) / 2) ** 2
+        turned = math.sin(math.radians(turn) / 2) ** 2
         half = math.sin((one - other) / 2) ** 2 + math.sin(one) * math.sin(other) * turned
         return round(math.degrees(2 * math.asin(math.sqrt(min(1.0, half)))), 6)
 
@@ -67,10 +77,10 @@ class Irf:
         found = []
         if (distance := self.zenith_distance(observation)) > fit.zenith_deg:
             found.append(f"its zenith angle is {distance:.3g} deg off, allowed {fit.zenith_deg:g}")
-        distance = self.azimuth_distance(observation)
+        turn = self.azimuth_distance(observation)
         # Near the zenith the azimuth says nothing.
-        if distance > fit.azimuth_deg and self.angle(observation) > fit.zenith_deg:
-            found.append(f"its azimuth is {distance:.3g} deg off, allowed {fit.azimuth_deg:g}")
+        if turn is not None and turn > fit.azimuth_deg and self.angle(observation) > fit.zenith_deg:
+            found.append(f"its azimuth is {turn:.3g} deg off, allowed {fit.azimuth_deg:g}")
         return found
 
     def _energy_misses(self, fit: Fit) -> list[str]:

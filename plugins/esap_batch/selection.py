@@ -155,11 +155,12 @@ def _observation_document(chosen: Chosen) -> dict[str, Any]:
     }
     if irf is None:
         return document
+    turn = irf.azimuth_distance(observation.metadata)
     return {
         **document,
         "irf": irf.dataset,
         "irf_zenith_distance_deg": round(irf.zenith_distance(observation.metadata), 6),
-        "irf_azimuth_distance_deg": round(irf.azimuth_distance(observation.metadata), 6),
+        "irf_azimuth_distance_deg": None if turn is None else round(turn, 6),
     }
 
 

@@ -70,6 +70,9 @@ class SelectData(BaseOperator):
         for one in selection.chosen[:SHOWN]:
             response = f" with IRF {one.irf.dataset}" if one.irf else ""
             self.log.info("%s: %s%s", one.source, one.observation.dataset, response)
+            if one.irf and one.irf.azimuth_distance(one.observation.metadata) is None:
+                told = "%s has no metadata azimuth_deg: its IRF is chosen by the zenith angle only"
+                self.log.warning(told, one.observation.dataset)
         for unmatched in selection.unmatched[:SHOWN]:
             self.log.warning("not used: %s", unmatched)
         counts = len(selection.chosen), len(selection.units), len(selection.unmatched)

@@ -114,7 +114,16 @@ def test_without_any_it_says_so() -> None:
         best()
 
 
+def test_without_an_azimuth_the_zenith_angle_decides() -> None:
+    known = {k: v for k, v in OBSERVATION.items() if k != "azimuth_deg"}
+    north, steep = irf("north", zenith_deg=24.0, azimuth_deg=0.0), irf("steep", zenith_deg=30.0)
+    assert best_irf(known, [steep, north], FIT) is north
+    assert (north.angle(known), north.azimuth_distance(known)) == (1.0, None)
+    with pytest.raises(NoIrfFits, match="its zenith angle is 15 deg off, allowed 10"):
+        best_irf(known, [irf(zenith_deg=40.0, azimuth_deg=0.0)], FIT)
+
+
 def test_an_observation_that_lacks_metadata_gets_none() -> None:
-    known = {k: v for k, v in OBSERVATION.items() if k not in ("zenith_deg", "azimuth_deg")}
-    with pytest.raises(NoIrfFits, match="no metadata zenith_deg, azimuth_deg"):
+    known = {k: v for k, v in OBSERVATION.items() if k not in ("zenith_deg", "start_time")}
+    with pytest.raises(NoIrfFits, match="no metadata start_time, zenith_deg"):
         best_irf(known, [irf()], FIT)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,17 @@ def run(world: World, selection: DataSelection = SELECTION, user: str = "alice")
 
     task = SelectData(task_id="select_data", steering=steering(), choose=choose)
     return task.execute(world.context(user=user))
+
+
+def test_a_response_chosen_without_an_azimuth_is_told(
+    lake: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = replace(OBSERVATION, metadata={k: v for k, v in METADATA.items() if k != "azimuth_deg"})
+    chosen = replace(SELECTION.chosen[0], observation=early)
+    run(lake, replace(SELECTION, chosen=(chosen,), units=(Unit("observation 1", (early,)),)))
+    assert "/ctao/dl3/a has no metadata azimuth_deg" in capsys.readouterr().out
+    (observation,) = lake.site().recall(lake.ti.pushed["document"])["observations"]
+    assert (observation["irf_zenith_distance_deg"], observation["irf_azimuth_distance_deg"]) == (1.0, None)
 
 
 def test_the_steering_file_gets_the_data_and_with_them_another_name(lake: World) -> None:
