@@ -49,7 +49,8 @@ class Item:
 
     `index` is its place in the block and the index of its job; `product` the dataset to claim; `attempt` the
     newest submission of its job; `limits` what a retry was given more of; `stuck_at` Rucio's time stamp of
-    the rule when it was boosted last; `fresh` the LFNs that its recall brings and that were not on disk
+    the rule when it was boosted last; `repeats` how often it was made again since it had gone; `fresh` the
+    LFNs that its recall brings and that were not on disk
     before; `left` those of earlier recalls, which may be there still; `recalled` the bytes that were asked
     for from tape, in all tries; `let_go` the time (ISO 8601) at which its files were released, or were last
     seen to be there still.
@@ -65,6 +66,7 @@ class Item:
     recalled: int = 0
     boosts: int = 0
     stuck_at: str = ""
+    repeats: int = 0
     missing: tuple[str, ...] = ()
     attempt: int = 0
     first_attempt: int = 1
@@ -100,9 +102,14 @@ class Item:
         fresh = tuple(dict.fromkeys([*brought.fresh, *self.left]))
         return replace(brought, fresh=fresh, left=(), recalled=self.recalled + brought.disk_bytes)
 
-    def recalled_again(self, boosts: int = 0) -> Item:
+    def come(self) -> Item:
+        """Note that its files are there: a later recall has boosts of its own."""
+        return replace(self, phase=Phase.READY, boosts=0, stuck_at="")
+
+    def recalled_again(self, repeats: int = 0) -> Item:
         """Take it back to where it waits for its files: they are not on disk any more."""
-        waiting = replace(self, phase=Phase.WAITING, rule="", boosts=boosts, stuck_at="", missing=())
+        waiting = replace(self, phase=Phase.WAITING, rule="", boosts=0, stuck_at="", missing=())
+        waiting = replace(waiting, repeats=repeats)
         return replace(waiting, fresh=(), left=self.fresh)
 
     @classmethod
@@ -145,9 +152,10 @@ class Block:
 class Rules:
     """How a campaign is run.
 
-    `window_bytes` of disk for recalled files; `max_jobs` queued or running; `boosts` of a stuck recall, or
-    repetitions of one that is gone, before the campaign goes on without the files; `missing_fraction` of an
-    observation's files that may be missing; `max_attempts` of a job; `hold_after` failures of one kind.
+    `window_bytes` of disk for recalled files; `max_jobs` queued or running; `boosts` of a stuck recall, and
+    repetitions of one that is gone (at least one), before the campaign goes on without the files;
+    `missing_fraction` of an observation's files that may be missing; `max_attempts` of a job; `hold_after`
+    failures of one kind.
     """
 
     window_bytes: int
@@ -241,7 +249,9 @@ def recall_step(item: Item, recall: RecallState | None, rules: Rules) -> Step:
         return Step.GO
     if recall and (recall.state != STUCK or recall.updated_at <= item.stuck_at):
         return Step.WAIT
-    return Step.BOOST if item.boosts < rules.boosts else Step.GIVE_UP
+    if recall:
+        return Step.BOOST if item.boosts < rules.boosts else Step.GIVE_UP
+    return Step.BOOST if item.repeats < max(rules.boosts, 1) else Step.GIVE_UP
 
 
 def given_up(item: Item, missing: Sequence[str], error: str, rules: Rules) -> Item:

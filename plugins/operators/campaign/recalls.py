@@ -93,14 +93,14 @@ def _watched(work: Work, item: Item, found: Recall | None) -> Item:
     number = item.observation.obs_id
     match recall_step(item, state, work.rules):
         case Step.GO:
-            return replace(item, phase=Phase.READY)
+            return item.come()
         case Step.BOOST if found:
             work.lake.boost(item.rule)
             LOG.warning("observation %d: its recall is stuck, trying again: %s", number, found.error)
             return replace(item, boosts=item.boosts + 1, stuck_at=found.updated_at)
         case Step.BOOST:
             LOG.warning("observation %d: its recall is gone, asking for its files again", number)
-            return item.recalled_again(boosts=item.boosts + 1)
+            return item.recalled_again(repeats=item.repeats + 1)
         case Step.GIVE_UP:
             error = found.error if found else "the rule is gone, again and again"
             missing = work.lake.missing(item.rule) if found else [f.lfn for f in item.observation.files]

@@ -122,8 +122,16 @@ def test_what_becomes_of_a_recall(state: str, at: str, boosts: int, step: Step) 
 
 def test_a_rule_that_is_gone_is_made_again_as_often_as_a_stuck_one_is_boosted() -> None:
     assert recall_step(item(Phase.RECALLING), None, RULES) is Step.BOOST
-    tried = replace(item(Phase.RECALLING), boosts=RULES.boosts)
+    tried = replace(item(Phase.RECALLING), repeats=RULES.boosts)
     assert recall_step(tried, None, RULES) is Step.GIVE_UP
+    boosted = replace(item(Phase.RECALLING), boosts=RULES.boosts)
+    assert recall_step(boosted, None, RULES) is Step.BOOST
+
+
+def test_a_rule_that_is_gone_is_made_again_once_even_without_any_boost() -> None:
+    rules = replace(RULES, boosts=0)
+    assert recall_step(item(Phase.RECALLING), None, rules) is Step.BOOST
+    assert recall_step(item(Phase.RECALLING, repeats=1), None, rules) is Step.GIVE_UP
 
 
 def test_an_observation_goes_on_without_as_many_files_as_are_allowed() -> None:

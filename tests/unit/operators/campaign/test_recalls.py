@@ -100,6 +100,23 @@ def test_a_recall_that_is_gone_is_made_again(has_come: bool) -> None:
     assert world.tally().recalled == 300
 
 
+def test_a_recall_that_was_boosted_before_its_files_came_is_made_again_when_it_expires() -> None:
+    world = World({"max_running": 1})
+    world.plan(observations(2))
+    world.lake.broken = {world.observations[1].files[0].lfn: "drive 3 is broken"}
+    world.turn()
+    for _ in range(world.worker().rules.boosts):
+        world.recall_some()
+        world.turn()
+    world.lake.broken = {}
+    world.recall_some()
+    (ready,) = world.turn().having(Phase.READY)
+    assert (ready.observation.obs_id, ready.boosts, ready.stuck_at) == (2, 0, "")
+    del world.lake.rules["rule 2"]
+    world.reap()
+    assert world.finish().total.observations == {"done": 2}
+
+
 def test_a_recall_that_is_gone_again_and_again_fails_the_observation_with_all_its_files() -> None:
     world = World()
     world.plan(observations(1))
