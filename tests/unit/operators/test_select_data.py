@@ -56,7 +56,7 @@ def run(world: World, selection: DataSelection = SELECTION, user: str = "alice")
     return task.execute(world.context(user=user))
 
 
-def test_a_response_chosen_without_an_azimuth_is_told(
+def test_a_response_without_an_azimuth_is_told(
     lake: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     early = replace(OBSERVATION, metadata={k: v for k, v in METADATA.items() if k != "azimuth_deg"})
