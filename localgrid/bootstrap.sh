@@ -108,7 +108,7 @@ packages() { # Debian's, for SLURM and containers; the rest of the grid does wit
 }
 
 image() { # NAME: the container image of a payload, from its environment and our own sources
-    local start stamp target=.envs/images/esap-$1-0.1.0.tar.gz
+    local start stamp target=.envs/images/esap-$1-0.2.0.tar.gz
     start=$(now)
     stamp=$({ cat ".envs/$1/.esap-stamp"; find "payloads/$1" payloads/fits payloads/build plugins/esap_batch/containers.py \
         -type f ! -path '*/__pycache__/*' ! -path '*/.ruff_cache/*' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum | cut -d' ' -f1)

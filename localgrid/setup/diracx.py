@@ -241,12 +241,12 @@ def renew_credentials(layout: Layout) -> None:
 def create_software_area(layout: Layout) -> None:
     """The software area of all VOs at both sites: NAME/VERSION/bin with the payload programs."""
     programs = {
-        "esap-fits/0.1.0": PROJECT / ".envs" / "fits" / "bin",
-        "esap-corsika/0.1.0": PROJECT / "payloads" / "corsika" / "bin",
+        "esap-fits/0.2.0": PROJECT / ".envs" / "fits" / "bin",
+        "esap-corsika/0.2.0": PROJECT / "payloads" / "corsika" / "bin",
         "esap-noop/0.1.0": PROJECT / "payloads" / "noop" / "bin",
     }
     heavy = {
-        f"esap-{name}/0.1.0": PROJECT / ".envs" / name / "bin"
+        f"esap-{name}/0.2.0": PROJECT / ".envs" / name / "bin"
         for name in ("ctapipe", "gammapy", "ska", "root")
     }
     programs |= {name: target for name, target in heavy.items() if target.exists()}

@@ -10,7 +10,7 @@ from localgrid.layout import PROJECT
 
 def image_of(payload: str) -> tuple[str, ...]:
     """Give how a batch tells that it ran in the site's image of a payload: the runtime, and its digest."""
-    index = PROJECT / ".envs" / "images" / f"esap-{payload}-0.1.0.tar.gz.sha256"
+    index = PROJECT / ".envs" / "images" / f"esap-{payload}-0.2.0.tar.gz.sha256"
     return ("rootfs", index.read_text().split()[0])
 
 

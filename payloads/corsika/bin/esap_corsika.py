@@ -20,7 +20,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 Json = Dict[str, Any]
 Words = Tuple[float, ...]
 Block = Tuple[str, Words]  # tag, empty for particles and padding, and the words
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 VALID, INVALID, UNREADABLE = 0, 1, 2
 VERDICTS = {VALID: "valid", INVALID: "invalid", UNREADABLE: "unreadable"}
 BLOCKS = 21

@@ -73,7 +73,7 @@ def test_observations_come_from_tape_and_are_published_one_by_one(
     assert about["esap_parents"].endswith("/obs_000101")
     assert (about["data_level"], about["esap_missing_files"], about["project"]) == ("DL3", 0, "PI-2026-001")
     raw = lake.metadata(about["esap_parents"])
-    assert (raw["esap_dl3"], raw["esap_dl3_software"]) == (made[101], "esap-fits-0.1.0")
+    assert (raw["esap_dl3"], raw["esap_dl3_software"]) == (made[101], "esap-fits-0.2.0")
     assert len(lake.rules(made[101])) == 2
     wait_for(lambda: on_disk(grid) == [])
     cache = grid.home / "storage" / "lapalma-disk" / "ctao" / "esap" / "cache"

@@ -14,7 +14,7 @@ from esap_batch.jobs import InputFile, JobSpec, JobState, Limits, OutputSpec
 from localgrid.layout import PROJECT
 from tests.integration.backends.places import Slurm, a_batch, firsts
 
-IMAGE = PROJECT / ".envs" / "images" / "esap-root-0.1.0.tar.gz"
+IMAGE = PROJECT / ".envs" / "images" / "esap-root-0.2.0.tar.gz"
 APPTAINER = PROJECT / ".envs" / "apptainer" / "bin" / "apptainer"
 HERE = "localgrid/bootstrap.sh {} makes it"
 LOOK = """
@@ -59,7 +59,7 @@ def test_a_job_runs_in_the_sites_image(
         outputs=(OutputSpec("seen.json", "/seen", pfn=f"file://{tmp_path}/seen.json"),),
         limits=Limits(600, 500),
     )
-    software = ({"name": "esap-root", "version": "0.1.0"},)
+    software = ({"name": "esap-root", "version": "0.2.0"},)
     way = {"type": runtime, "software_root_env": "ESAP_SW_DIR", "images": "images"}
     batch = a_batch(slurm, 1, jobs=(job,), runtime=way, software=software)
     backend = slurm.open(slurm.owner)

@@ -43,7 +43,7 @@ def execution(**changes: Any) -> Execution:
         "address": "https://esap.example/batch/jobs/7",
         "service_version": "0.1.0",
         "engine_version": "3.3.2",
-        "software": ({"name": "esap-fits", "version": "0.1.0"},),
+        "software": ({"name": "esap-fits", "version": "0.2.0"},),
         "inputs": ("/ctao/dl0/x/y.fits",),
         "outputs": (OUTPUT,),
     }

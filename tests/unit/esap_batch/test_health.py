@@ -64,15 +64,15 @@ def test_where_all_is_well_there_is_only_the_table() -> None:
 
 def test_software_that_is_missing_speaks_against_those_who_need_it_only() -> None:
     facilities = load_facilities(CONFIG / "facilities.yaml")
-    check = Check(SOFTWARE, Outcome.FAILED, "esap-ctapipe 0.1.0: is not there", ("esap-ctapipe 0.1.0",))
+    check = Check(SOFTWARE, Outcome.FAILED, "esap-ctapipe 0.2.0: is not there", ("esap-ctapipe 0.2.0",))
     health = Health("cscs", 1000.0, (check,))
     assert Health.of(json.loads(json.dumps(health.document()))) == health
-    assert (health.fault, health.lacking) == ("", ("esap-ctapipe 0.1.0",))
+    assert (health.fault, health.lacking) == ("", ("esap-ctapipe 0.2.0",))
     assert faults([health]) == {}
     found = {f.name: f for f in as_found(facilities, [health])}
     assert found["cscs"].software["esap-ctapipe"] == ()
-    assert found["cscs"].software["esap-fits"] == ("0.1.0",)
-    assert found["lapalma"].software["esap-ctapipe"] == ("0.1.0",)
+    assert found["cscs"].software["esap-fits"] == ("0.2.0",)
+    assert found["lapalma"].software["esap-ctapipe"] == ("0.2.0",)
     assert as_found(facilities, []) == facilities
 
 

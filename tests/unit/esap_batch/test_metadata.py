@@ -19,7 +19,7 @@ STEERING = {
 }
 SIMULATION = BatchActivity(
     "g1", "simulate", "lapalma", 8, "2026-01-01T00:00:05Z", "2026-01-01T01:00:00Z", "plain",
-    ({"name": "esap-fits", "version": "0.1.0"},),
+    ({"name": "esap-fits", "version": "0.2.0"},),
 )  # fmt: skip
 MERGE = replace(
     SIMULATION, group="g2", step="merge", started="2026-01-01T02:00:00Z", finished="2026-01-01T03:00:00Z"
@@ -39,7 +39,7 @@ def test_a_product_is_described_by_its_last_step_and_the_time_of_all() -> None:
         "2026-01-01T03:00:00Z",
     )
     assert found["product_creation_time"] == "2026-01-01T03:00:00Z"
-    assert (found["activity_software_name"], found["activity_software_version"]) == ("esap-fits", "0.1.0")
+    assert (found["activity_software_name"], found["activity_software_version"]) == ("esap-fits", "0.2.0")
 
 
 def test_the_request_is_searchable_but_what_was_left_empty_is_not_there() -> None:

@@ -13,7 +13,7 @@ CONFIG = Path(__file__).parents[3] / "config"
 TYPES = {"image", "cube", "spectrum", "sed", "timeseries", "visibility", "event", "measurements"}
 MANDATORY = {"dataproduct_type", "calib_level", "obs_collection", "facility_name", "instrument_name"}
 CONSTANTS: dict[str, Any] = {"dataproduct_type": "event", "calib_level": 2}
-DATASET = "/ctao/dl3/esap-fits/0.1.0/obs_000201-0123456789ab"
+DATASET = "/ctao/dl3/esap-fits/0.2.0/obs_000201-0123456789ab"
 EVENTS: dict[str, Any] = {
     "obs_id": 201,
     "target": "Crab (toy)",

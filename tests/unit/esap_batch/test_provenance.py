@@ -9,7 +9,7 @@ from esap_batch.jobs import InputFile
 from esap_batch.products import ProductFile
 from esap_batch.provenance import BatchActivity, Production, prov_json
 
-SOFTWARE = ({"name": "esap-fits", "version": "0.1.0"},)
+SOFTWARE = ({"name": "esap-fits", "version": "0.2.0"},)
 STEPS = tuple(
     BatchActivity(
         f"g{n}", step, "lapalma", 8, f"2026-01-01T00:0{n}:00Z", f"2026-01-01T00:0{n}:30Z", "plain", SOFTWARE
@@ -37,7 +37,7 @@ def test_products_come_from_the_last_step_and_steps_from_each_other() -> None:
 def test_it_names_owner_software_and_checksums() -> None:
     document = prov_json(PRODUCTION)
     assert "esap:user/alice" in document["agent"]
-    assert document["agent"]["esap:software/esap-fits-0.1.0"]["esap:version"] == "0.1.0"
+    assert document["agent"]["esap:software/esap-fits-0.2.0"]["esap:version"] == "0.2.0"
     assert document["entity"]["ctao:ctao/irf/x/irf"]["esap:adler32"] == "0000abcd"
 
 

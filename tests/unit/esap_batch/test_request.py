@@ -164,7 +164,7 @@ def test_the_steering_file_is_complete_and_the_request_untouched() -> None:
     assert conf == before
     assert set(steering["request"]) == set(IRF.properties)
     assert list(steering["request"]) == sorted(steering["request"])
-    assert steering["software"] == [{"name": "esap-fits", "version": "0.1.0"}]
+    assert steering["software"] == [{"name": "esap-fits", "version": "0.2.0"}]
     assert (steering["owner"], steering["run_id"]) == ("alice", "cta_irf/run 1")
     assert steering["product_lfn"] == (
         f"/ctao/irf/prod6-v1.1/LaPalma/alpha/zen40/cta-irf-{steering['fingerprint'][:12]}"

@@ -90,11 +90,11 @@ def test_a_facility_in_order_passes_every_check_and_nothing_is_left_of_it(world:
 def test_what_the_job_found_is_told(world: World) -> None:
     sent_at = time.time()
     begun(world)
-    writes(world, time=sent_at - 100, software={"esap-fits 0.1.0": "/sw is not there"})
+    writes(world, time=sent_at - 100, software={"esap-fits 0.2.0": "/sw is not there"})
     health = judged(world, sent_at=sent_at)
     assert health.outcome(CLOCK) == Check(CLOCK, Outcome.FAILED, "the worker's is at least 100 s behind")
-    assert health.outcome(SOFTWARE).detail == "esap-fits 0.1.0: /sw is not there"
-    assert health.lacking == ("esap-fits 0.1.0",)
+    assert health.outcome(SOFTWARE).detail == "esap-fits 0.2.0: /sw is not there"
+    assert health.lacking == ("esap-fits 0.2.0",)
     assert "software" not in health.fault  # it speaks against those only who need it
 
 

@@ -160,7 +160,7 @@ REPROCESS: Json = {
     "stop_time": "2026-11-05T22:20:00",
     "project": "PI-2026-001",
     "campaign": "c1",
-    "software_version": "0.1.0",
+    "software_version": "0.2.0",
     "expected_files": 6,
     "missing_files": [],
 }

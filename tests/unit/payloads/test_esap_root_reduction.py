@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 RUNS = {"KM3NeT_00000133_JDAQEvent.root": 13340, "events_sample.root": 6884, "km3net_online.root": 6633}
 CAMPAIGN: Json = {
     "name": "2026.1",
-    "software_version": "0.1.0",
+    "software_version": "0.2.0",
     "tot_min_ns": 5,
     "tot_max_ns": 254,
     "trigger_mask": 0,
@@ -192,7 +192,7 @@ def test_a_file_that_is_none_of_the_detector_is_refused(reduction: Path, tmp_pat
     ("config", "told"),
     [
         ({"inputs": {"events_sample.root": 1}}, "has events of run 6884, the lake says run 1"),
-        ({"campaign": CAMPAIGN | {"software_version": "0.2.0"}}, "is for esap-root 0.2.0, this is 0.1.0"),
+        ({"campaign": CAMPAIGN | {"software_version": "0.1.0"}}, "is for esap-root 0.1.0, this is 0.2.0"),
         (
             {"campaign": CAMPAIGN | {"tot_min_ns": 300}},
             "tot_min_ns = 300: allowed a whole number from 0 to 255",

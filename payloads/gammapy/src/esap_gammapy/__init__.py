@@ -2,5 +2,5 @@
 
 from gammapy import __version__ as gammapy_version
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 CREATOR = f"esap-gammapy {__version__}, gammapy {gammapy_version}"

@@ -289,7 +289,7 @@ def test_requirements_are_those_of_the_hungriest_job() -> None:
     assert needs.wall_time_s == max(j.limits.wall_time_s for j in jobs)
     assert needs.disk_mb == max(j.limits.disk_mb for j in jobs)
     assert needs.n_jobs == len(jobs) - 1
-    assert needs.software == (("esap-fits", "0.1.0"),)
+    assert needs.software == (("esap-fits", "0.2.0"),)
     assert needs.experiments == {"ctao"}
     assert needs.preferred == "cscs"
 

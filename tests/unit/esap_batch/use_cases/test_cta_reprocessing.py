@@ -107,7 +107,7 @@ def test_each_processor_has_its_program_and_software() -> None:
 
 def test_a_product_is_named_by_what_it_is_made_of_and_by_what() -> None:
     base = case.product_base(steering(), item().observation)
-    assert base.startswith("/ctao/dl3/esap-fits/0.1.0/obs_000007-")
+    assert base.startswith("/ctao/dl3/esap-fits/0.2.0/obs_000007-")
     assert (
         case.product_base(steering(window_gb=7, job_name="x", missing_fraction=0.5), item().observation)
         == base
@@ -142,7 +142,7 @@ def test_metadata_say_where_it_comes_from_and_what_is_missing() -> None:
 def test_what_a_facility_needs() -> None:
     user = Identity("alice", (), frozenset({"ctao"}), frozenset(), "ctao", "u", "alice", "esap")
     needs = case.requirements(steering(facility="cscs"), user)
-    assert (needs.preferred, needs.software) == ("cscs", (("esap-fits", "0.1.0"),))
+    assert (needs.preferred, needs.software) == ("cscs", (("esap-fits", "0.2.0"),))
 
 
 def test_what_the_validator_has_measured_is_taken_over() -> None:

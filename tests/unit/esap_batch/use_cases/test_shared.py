@@ -15,14 +15,14 @@ from esap_batch.use_cases.shared import asked_data, greeting, is_noop, needed
 FRANK = Identity(
     "frank", ("fair/users",), frozenset({"fair"}), frozenset(), "escape", "user", "frank", "esap"
 )
-STEERING = {"software": [{"name": "esap-root", "version": "0.1.0"}], "request": {"facility": "auto"}}
+STEERING = {"software": [{"name": "esap-root", "version": "0.2.0"}], "request": {"facility": "auto"}}
 
 
 def test_a_facility_must_have_enough_for_every_step() -> None:
     steps = [Limits(100, 500, 10), Limits(50, 900, 5)]
     found = needed(STEERING, FRANK, steps, 7)
     assert (found.wall_time_s, found.memory_mb, found.disk_mb, found.n_jobs) == (100, 900, 10, 7)
-    assert (found.software, found.runtimes) == ((("esap-root", "0.1.0"),), ("plain",))
+    assert (found.software, found.runtimes) == ((("esap-root", "0.2.0"),), ("plain",))
     assert (found.experiments, found.preferred, found.input_rses) == (frozenset({"fair"}), "auto", {})
     near = needed({**STEERING, "needs": {"input_rses": {"CSCS-DISK": 5}}}, FRANK, steps, 7, ("rootfs",))
     assert near == replace(found, runtimes=("rootfs",), input_rses={"CSCS-DISK": 5})

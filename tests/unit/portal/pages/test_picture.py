@@ -26,7 +26,7 @@ def drawn(products: int = 2, steps: int = 2, parents: int = 0) -> Picture:
         steps=tuple(
             BatchActivity(
                 f"esap-{n}", f"submit_{n}", "lapalma", n + 1, "a", "b", "plain",
-                ({"name": "esap-fits", "version": "0.1.0"},),
+                ({"name": "esap-fits", "version": "0.2.0"},),
             )
             for n in range(steps)
         ),
@@ -59,7 +59,7 @@ def test_inputs_stand_right_above_what_reads_them() -> None:
 
 def test_boxes_say_what_was_done_where_with_what() -> None:
     found = by_title(drawn())
-    assert found["submit 0"].lines == ("submit 0", "1 job at lapalma", "esap-fits 0.1.0")
+    assert found["submit 0"].lines == ("submit 0", "1 job at lapalma", "esap-fits 0.2.0")
     assert found["submit 1"].lines[1] == "2 jobs at lapalma"
     assert found["run cta_irf/uws-7"].lines == ("Run cta_irf/uws-7", "for alice")
     assert found["out_0.fits"].lines == ("out_0.fits", "5.8 kB")

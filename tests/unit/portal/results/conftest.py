@@ -102,7 +102,7 @@ def job(**changes: Any) -> JobView:
 STEERING = {
     "steering_version": 1,
     "request": {"zenith_deg": 20.0, "site": "LaPalma", "job_name": None},
-    "software": [{"name": "esap-fits", "version": "0.1.0"}],
+    "software": [{"name": "esap-fits", "version": "0.2.0"}],
     "product_lfn": "/ctao/irf/a/cta-irf-0123456789ab",
 }
 

@@ -29,7 +29,7 @@ def provenance(dataset: str) -> bytes:
         started="2026-11-21T10:00:00+00:00",
         finished="2026-11-21T10:01:00+00:00",
         runtime="plain",
-        software=({"name": "esap-fits", "version": "0.1.0"},),
+        software=({"name": "esap-fits", "version": "0.2.0"},),
     )
     production = Production(
         production_id=dataset.rsplit("/", 1)[-1],
@@ -72,7 +72,7 @@ def test_a_crate_of_a_job(files: list[LakeFile], lake: Lake) -> None:
     assert found["#value-zenith_deg"]["value"] == "20.0"
     assert "#value-job_name" not in found, "fields that are empty are no input"
     assert found["cta_irf.py"]["name"] == "CTA instrument response function"
-    assert found["#software-esap-fits-0.1.0"]["softwareVersion"] == STEERING["software"][0]["version"]  # type: ignore[index]
+    assert found["#software-esap-fits-0.2.0"]["softwareVersion"] == STEERING["software"][0]["version"]  # type: ignore[index]
     (action,) = [one for one in found.values() if one["@type"] == "CreateAction"]
     assert action["url"] == "https://esap.example/batch/jobs/7"
     assert {"@id": f"#lake{PARENT}"} in action["object"]
