@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from airflow.sdk.bases.hook import BaseHook
@@ -25,6 +26,7 @@ from triggers.takeover import note_try
 from triggers.tally import TALLY
 
 RECALLS = "recalls"
+RESTART_S = 10.0  # before a watcher that has died is started again
 PACE_S = 10.0  # a turn costs a worker seconds, so changes are gathered for as long
 RENEW_S = 86400.0  # each turn renews the recalls
 
@@ -70,25 +72,26 @@ class CarouselMoves(BaseTrigger):
         self._alive, self._state = dict.fromkeys(self.groups, -1), self.recalls
         self._heard = dict.fromkeys([*self.groups, *([RECALLS] if self.tag else [])], began)
         self._refusal, self._standing = "", Standing(self)
-        watching = [
-            asyncio.create_task(w) for w in (*map(self._watch_jobs, self.groups), self._watch_recalls())
-        ]
-        for task in watching:
-            task.add_done_callback(lambda _: self._news.set())
+        self._died: dict[str, str] = {}
+        watchers: dict[str, Callable[[], Coroutine[Any, Any, None]]]
+        watchers = {group: partial(self._watch_jobs, group) for group in self.groups}
+        if self.tag:
+            watchers[RECALLS] = self._watch_recalls
+        watching = [asyncio.create_task(self._keep_up(name, watch)) for name, watch in watchers.items()]
         try:
-            yield await self._wait(began, watching)
+            yield await self._wait(began)
         finally:
             for task in watching:
                 task.cancel()
 
-    async def _wait(self, began: float, watching: Sequence[asyncio.Task[None]]) -> TriggerEvent:
+    async def _wait(self, began: float) -> TriggerEvent:
         while True:
             now = time.monotonic()
             waited = now - began
             moved = waited >= PACE_S and (self.releasing or self._has_moved())
             if moved or waited >= RENEW_S or self._is_all_over():
                 return TriggerEvent({"status": "moved"})
-            if why := self._silence(now) or _fault(watching):
+            if why := self._silence(now):
                 return TriggerEvent({"status": "silent", "message": why})
             news = asyncio.create_task(self._news.wait())
             await asyncio.wait([news], timeout=PACE_S - waited if waited < PACE_S else PACE_S)
@@ -100,7 +103,8 @@ class CarouselMoves(BaseTrigger):
         silent = [name for name, heard in self._heard.items() if now - heard > self.patience]
         if silent:
             who = "Rucio does" if silent == [RECALLS] else "the facility's job service does"
-            return f"{who} not answer since {self.patience:.0f} s"
+            causes = [self._died[name] for name in silent if name in self._died]
+            return "; ".join([f"{who} not answer since {self.patience:.0f} s", *causes[:1]])
         return self._refusal
 
     def _has_moved(self) -> bool:
@@ -114,6 +118,16 @@ class CarouselMoves(BaseTrigger):
             and "REPLICATING" not in self._state
             and self._has_moved()
         )
+
+    async def _keep_up(self, source: str, watch: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a watcher that has died again, as of a failed look-up: it is silent until it has news."""
+        while True:
+            try:
+                await watch()
+            except Exception as error:
+                self._died[source] = f"{type(error).__name__}: {error}"
+                self._miss(RECALLS if source == RECALLS else "jobs", error)
+            await asyncio.sleep(RESTART_S)
 
     async def _watch_jobs(self, group: str) -> None:
         backend, interval = await backend_in_trigger(self.ref)
@@ -136,8 +150,6 @@ class CarouselMoves(BaseTrigger):
                 self._tell(group)
 
     async def _watch_recalls(self) -> None:
-        if not self.tag:
-            return
         connection = await BaseHook.aget_connection(LAKE_CONNECTION)
         lake = BulkLake(RucioLake(RucioSettings.of(connection)))
         every = poll_interval(connection)
@@ -151,6 +163,7 @@ class CarouselMoves(BaseTrigger):
 
     def _tell(self, source: str) -> None:
         self._heard[source] = time.monotonic()
+        self._died.pop(source, None)
         self._news.set()
 
     def _miss(self, what: str, error: Exception) -> None:
@@ -162,9 +175,3 @@ class CarouselMoves(BaseTrigger):
     async def on_kill(self) -> None:
         """Cancel the jobs: a user has cleared, failed or ended the waiting task by hand."""
         await cancel_batches(self, self.ref, self.groups)
-
-
-def _fault(watching: Sequence[asyncio.Task[None]]) -> str:
-    """Say what a watcher died of."""
-    died = (w.exception() for w in watching if w.done() and not w.cancelled())
-    return next((f"{type(e).__name__}: {e}" for e in died if e), "")

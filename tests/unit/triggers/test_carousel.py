@@ -155,14 +155,45 @@ def test_a_turn_is_asked_for_once_a_day_whatever_happens(monkeypatch: pytest.Mon
     assert 60 <= after < 60 + 2 * PACE_S
 
 
-def test_what_a_watcher_has_died_of_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_watcher_has_died_of_is_told_when_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     async def none(_name: str) -> Any:
         raise LookupError("no connection rucio_default")
 
     systems = Systems(jobs=[2], recalls=["r OK"])
     payload, after = fired(monkeypatch, systems, trigger(tag="t", recalls="r OK"), connection=none)
-    assert payload == {"status": "silent", "message": "LookupError: no connection rucio_default"}
-    assert after < PACE_S
+    assert payload == {
+        "status": "silent",
+        "message": "Rucio does not answer since 600 s; LookupError: no connection rucio_default",
+    }
+    assert after > 600
+
+
+def test_a_watcher_that_has_died_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short failure of Airflow's API costs the task no try."""
+    failures = [ConnectionError("the API server restarts"), LookupError("it starts")]
+
+    async def at_first_none(conn_id: str) -> Connection:
+        if failures:
+            raise failures.pop(0)
+        extra = json.dumps({"poll_interval": 0.001})
+        return Connection(conn_id=conn_id, conn_type="http", host="h", extra=extra)
+
+    monkeypatch.setattr(module, "RESTART_S", 0.0)
+    systems = Systems(recalls=["r OK"])
+    one = trigger(groups=[], running=0, tag="t", recalls="r REPLICATING")
+    payload, _ = fired(monkeypatch, systems, one, connection=at_first_none)
+    assert payload == {"status": "moved"}
+    assert not failures
+
+
+def test_a_refusal_for_good_that_a_watcher_dies_of_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(_name: str) -> Any:
+        raise RefusedForGood("Rucio", "http://x", "no rights")
+
+    one = trigger(groups=[], running=0, tag="t", recalls="r OK")
+    payload, after = fired(monkeypatch, Systems(), one, connection=refused)
+    assert payload == {"status": "silent", "message": "Rucio at http://x refuses: no rights"}
+    assert after < 600
 
 
 def test_systems_that_are_silent_for_too_long_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
