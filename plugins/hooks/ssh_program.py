@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
@@ -201,23 +201,27 @@ class SshProgram:
     def _install(self) -> None:
         """Put the programs into their folder; each is there whole or not at all.
 
-        The work area itself is not made: on a node that has not mounted its disk an empty one would look as
-        if there had never been any job.
+        The work area itself is made in a home directory only, which a login has shown to be there: on a node
+        that has not mounted its disk an empty one would look as if there had never been any job.
         """
         area, folder = self.settings.work_area, posixpath.dirname(self._place("x"))
         with self._connected().open_sftp_client() as sftp:
-            try:
-                sftp.stat(area)
-            except FileNotFoundError:
-                message = f"its work area {area} is not there: is the disk mounted? It is made by hand, once"
-                raise self._no(BackendUnavailable, message) from None
-            for path in (posixpath.dirname(folder), folder):
+            if posixpath.isabs(area):
+                self._require(sftp, area)
+            for path in (*reversed(PurePosixPath(folder).parents), folder):
                 with suppress(OSError):  # it is there
-                    sftp.mkdir(path)
+                    sftp.mkdir(str(path))
             for name, content in self._files.items():
                 part = f"{self._place(name)}.{uuid.uuid4().hex}.part"
                 sftp.putfo(io.BytesIO(content), part)
                 sftp.posix_rename(part, self._place(name))
+
+    def _require(self, sftp: Any, area: str) -> None:
+        try:
+            sftp.stat(area)
+        except FileNotFoundError:
+            message = f"its work area {area} is not there: is the disk mounted? It is made by hand, once"
+            raise self._no(BackendUnavailable, message) from None
 
     def close(self) -> None:
         """Hang up."""

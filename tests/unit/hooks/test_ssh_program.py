@@ -103,15 +103,24 @@ class Disk:
 def test_programs_are_put_into_a_work_area_that_is_there_and_into_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at = SshSettings("host", 22, "esap", HOST_KEY, Path("key"), "esap/work")
+    area = tmp_path / "esap" / "work"
+    at = SshSettings("host", 22, "esap", HOST_KEY, Path("key"), str(area))
     site = SshProgram(at, runner_dir(), "esap_slurm", "esap_runner")
     monkeypatch.setattr(site, "_connected", lambda: Disk(tmp_path))
-    with pytest.raises(BackendUnavailable, match="work area esap/work is not there: is the disk mounted"):
+    with pytest.raises(BackendUnavailable, match=r"work area .*/esap/work is not there: is the disk mounted"):
         site._install()
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "esap" / "work").mkdir(parents=True)
+    area.mkdir(parents=True)
     for _ in range(2):
         site._install()
+    assert {p.name for p in (area / "bin").glob("*/*")} == {"esap_slurm.pyz", "esap_runner.pyz"}
+
+
+def test_a_work_area_in_the_home_directory_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = SshSettings("host", 22, "", HOST_KEY, Path("key"), "esap/work")
+    site = SshProgram(at, runner_dir(), "esap_slurm", "esap_runner")
+    monkeypatch.setattr(site, "_connected", lambda: Disk(tmp_path))
+    site._install()
     placed = {p.name for p in (tmp_path / "esap" / "work" / "bin").glob("*/*")}
     assert placed == {"esap_slurm.pyz", "esap_runner.pyz"}
 
