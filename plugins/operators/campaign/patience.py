@@ -29,6 +29,8 @@ def bears_silence(step: Callable[..., T]) -> Callable[..., T]:
     def step_or_wait(self: BearsSilence, context: Context, *given: Any, **named: Any) -> T:
         try:
             return step(self, context, *given, **named)
+        except (FileNotFoundError, PermissionError):  # no system is down: waiting does not help
+            raise
         except (BackendUnavailable, OSError) as error:
             from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 

@@ -296,6 +296,21 @@ def test_an_outage_is_borne_for_as_long_as_told(tasks: Tasks, monkeypatch: pytes
         )
 
 
+@pytest.mark.parametrize("fault", [FileNotFoundError, PermissionError])
+def test_what_waiting_cannot_mend_is_not_waited_for(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch, fault: type[OSError]
+) -> None:
+    run = Run(tasks, 2)
+    run.begin()
+
+    def read(pfn: str) -> bytes:
+        raise fault(pfn)
+
+    monkeypatch.setattr(run.world.storage, "read", read)
+    with pytest.raises(fault, match=r"\.json"):
+        run.task.resume(tasks.context, {"status": "moved"})
+
+
 def test_an_outage_begins_anew_after_a_turn_that_went_well(
     tasks: Tasks,
 ) -> None:
