@@ -56,9 +56,7 @@ def run(world: World, selection: DataSelection = SELECTION, user: str = "alice")
     return task.execute(world.context(user=user))
 
 
-def test_a_response_without_an_azimuth_is_told(
-    lake: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_response_without_an_azimuth_is_told(lake: World, capsys: pytest.CaptureFixture[str]) -> None:
     early = replace(OBSERVATION, metadata={k: v for k, v in METADATA.items() if k != "azimuth_deg"})
     chosen = replace(SELECTION.chosen[0], observation=early)
     run(lake, replace(SELECTION, chosen=(chosen,), units=(Unit("observation 1", (early,)),)))
