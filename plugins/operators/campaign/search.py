@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 from esap_batch.budget import in_words
 from esap_batch.campaigns import Standing, Verdict, standing_of
 from esap_batch.carousel import blocks_of, share
+from esap_batch.jobs import InputFile
 from esap_batch.observations import Observation, volume_by_place
 from esap_batch.products import RunState, base_of
 from operators.campaign.work import CAMPAIGN, Work
@@ -55,7 +56,8 @@ class SearchLake(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         work = Work.of(context, self.steering, self.facility, self.use_case)
-        if (standing := work.plan()) is not None:
+        if work.has_begun:
+            standing = work.plan() or self._plan_of_listing(work)
             self._require_same_recipe(work)
             self.log.info("the run has begun with its plan of %d observations: it stands", standing["todo"])
             return standing
@@ -152,8 +154,6 @@ class SearchLake(BaseOperator):
     ) -> dict[str, Any]:
         """Write blocks and listing; give the summary."""
         todo = [f for f in found if f.standing.verdict.is_todo]
-        rse, everything = work.site.facility.storage_rse, [f.observation for f in found]
-        to_recall = [x for f in todo for x in f.observation.files if rse not in places.get(x.lfn, ())]
         dry = bool(self.steering["request"]["dry_run"])
         blocks = blocks_of(
             [(f.observation, f.standing.product) for f in todo], self.steering["campaign"]["block_length"]
@@ -162,20 +162,22 @@ class SearchLake(BaseOperator):
         work.site.sign(work.tag, work.run, CAMPAIGN)
         for block in () if dry else blocks:
             work.save(block)
-        plan = {
-            "observations": len(found),
-            "files": sum(len(o.files) for o in everything),
-            "bytes": sum(o.size for o in everything),
-            "todo": len(todo),
-            "todo_files": sum(len(f.observation.files) for f in todo),
-            "todo_bytes": sum(f.observation.size for f in todo),
-            "recall_bytes": sum(f.size for f in to_recall),
-            "blocks": len(blocks),
-            "by_place": volume_by_place(everything, places),
-            "standing": {str(v): n for v in Verdict if (n := sum(f.standing.verdict is v for f in found))},
-            "dry_run": dry,
-            "listing": work.site.keep(work.tag, "listing.json", {"observations": listing}),
-        }
+        plan = _summary(work, found, places, len(blocks), dry=dry)
+        plan["listing"] = work.site.keep(work.tag, "listing.json", {"observations": listing})
+        work.save_plan(plan)
+        return plan
+
+    def _plan_of_listing(self, work: Work) -> dict[str, Any]:
+        """Sum up again what a version of this service has planned that wrote no plan."""
+        listed = work.listing()
+        found = [_found(one) for one in listed]
+        places = {f["lfn"]: f["rses"] for one in listed for f in one["files"]}
+        left, blocks = sum(f.standing.verdict.is_todo for f in found), 0
+        while left > 0:
+            left -= len(work.blocks([blocks])[0].items)
+            blocks += 1
+        plan = _summary(work, found, places, blocks, dry=False)
+        plan["listing"] = work.site.keep(work.tag, "listing.json", {"observations": listed})
         work.save_plan(plan)
         return plan
 
@@ -199,6 +201,35 @@ class SearchLake(BaseOperator):
             result["observations"], result["files"], in_words(result["bytes"]), volumes,
             result["todo"], in_words(result["recall_bytes"]),
         )  # fmt: skip
+
+
+def _summary(
+    work: Work, found: Sequence[Found], places: Mapping[str, Sequence[str]], blocks: int, *, dry: bool
+) -> dict[str, Any]:
+    """Give a plan's figures."""
+    todo = [f for f in found if f.standing.verdict.is_todo]
+    rse, everything = work.site.facility.storage_rse, [f.observation for f in found]
+    to_recall = [x for f in todo for x in f.observation.files if rse not in places.get(x.lfn, ())]
+    return {
+        "observations": len(found),
+        "files": sum(len(o.files) for o in everything),
+        "bytes": sum(o.size for o in everything),
+        "todo": len(todo),
+        "todo_files": sum(len(f.observation.files) for f in todo),
+        "todo_bytes": sum(f.observation.size for f in todo),
+        "recall_bytes": sum(f.size for f in to_recall),
+        "blocks": blocks,
+        "by_place": volume_by_place(everything, places),
+        "standing": {str(v): n for v in Verdict if (n := sum(f.standing.verdict is v for f in found))},
+        "dry_run": dry,
+    }
+
+
+def _found(listed: Mapping[str, Any]) -> Found:
+    """Read what `_listed` gave."""
+    files = tuple(InputFile(f["lfn"], f["lfn"], f["bytes"], "") for f in listed["files"])
+    one = Observation(listed["obs_id"], listed["dataset"], files=files)
+    return Found(one, "", Standing(Verdict(listed["standing"]), listed["message"]))
 
 
 def _listed(found: Found, places: Mapping[str, Sequence[str]]) -> dict[str, Any]:

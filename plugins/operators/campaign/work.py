@@ -141,7 +141,7 @@ class Work:
 
     def state(self) -> State:
         """Read how far the run is."""
-        if not self._has_begun:
+        if not self.has_begun:
             return State(started=datetime.now(UTC).isoformat(timespec="seconds"))
         return State.of(self._read("state.json"))
 
@@ -149,15 +149,23 @@ class Work:
         self.site.keep(self.tag, "state.json", asdict(state))
 
     def plan(self) -> dict[str, Any] | None:
-        """Read the plan of a run that has begun with it; None before."""
-        return self._read("plan.json") if self._has_begun else None
+        """Read the plan of a run that has begun with it; None where there is none."""
+        return self._read("plan.json") if self._has("plan.json") else None
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Read what the search has found, planned or not."""
+        found: list[dict[str, Any]] = self._read("listing.json")["observations"]
+        return found
 
     def save_plan(self, plan: Mapping[str, Any]) -> None:
         self.site.keep(self.tag, "plan.json", plan)
 
     @property
-    def _has_begun(self) -> bool:
-        lfn = f"{work_lfn(self.tag)}/state.json"
+    def has_begun(self) -> bool:
+        return self._has("state.json")
+
+    def _has(self, name: str) -> bool:
+        lfn = f"{work_lfn(self.tag)}/{name}"
         return bool(self.site.storage.exists(self.site.pfns([lfn]).values()))
 
     def _read(self, name: str) -> dict[str, Any]:

@@ -201,6 +201,24 @@ def test_the_plan_of_a_run_that_has_begun_stands(search: Search, tasks: Tasks) -
     world.require_whole()
 
 
+def test_a_run_that_has_begun_without_a_plan_goes_on_by_its_listing(search: Search, tasks: Tasks) -> None:
+    """The version before wrote no plan.json."""
+
+    def done(world: World) -> None:
+        claim = Claim(product(world, 2), "d/done", is_published=True)
+        world.lake.hold(claim, **world.worker().claimed)
+        world.lake.add(observation(5))
+
+    plan, world = search(done), tasks.world
+    assert (plan["todo"], plan["blocks"]) == (4, 2)
+    world.blocks = plan["blocks"]
+    world.turn()
+    (written,) = [p for p in world.storage.files if p.endswith("/plan.json")]
+    world.storage.delete([written])
+    assert task_of(world).execute(tasks.context) == plan
+    assert world.worker().plan() == plan
+
+
 def test_before_it_has_begun_a_search_plans_anew(search: Search, tasks: Tasks) -> None:
     search()
     tasks.world.lake.add(observation(0))
