@@ -194,7 +194,9 @@ def _greeting(made: Sequence[OutputSpec], item: Item) -> dict[str, Any]:
 
 
 def _config(steering: Mapping[str, Any], item: Item) -> dict[str, Any]:
-    observation, meta, missing = item.observation, item.observation.metadata, set(item.missing)
+    """Describe the processing; of a job that a version before has submitted some metadata may be unknown."""
+    observation, missing = item.observation, set(item.missing)
+    meta = {**dict.fromkeys(INHERITED), **observation.metadata}
     names = outputs(steering, "", item)
     return {
         "processor": steering["request"]["processor"],

@@ -15,6 +15,7 @@ from operators.reports import all_reports, keep_reports, kept_reports
 
 LOG = logging.getLogger(__name__)
 RAISE_BY = 2.0
+METADATA_MISSING = "METADATA_MISSING"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,25 @@ def submit(work: Work, block: Block, items: Sequence[Item]) -> Block:
         work.sign(block.number)
         work.site.backend.submit(batch_of(work, block.number, started), {i.index: i.attempt for i in started})
     return block.replaced(started)
+
+
+def after_earlier(work: Work, block: Block) -> Block:
+    """Number the attempts of a new block after those of an earlier plan, which had the same names of jobs."""
+    known: dict[int, int] = {}
+    for one in work.site.backend.attempts(work.group(block.number)):
+        known[one.index] = max(known.get(one.index, 0), one.attempt)
+    later = (i for i in block.items if known.get(i.index, 0) > i.attempt)
+    return block.replaced(replace(i, attempt=known[i.index], first_attempt=known[i.index] + 1) for i in later)
+
+
+def without_flawed(work: Work, items: Sequence[Item]) -> list[Item]:
+    """End observations of which no product can be made: a version before has planned such, too."""
+    required = work.use_case.required(work.steering["request"])
+    lacking = {i.index: i.observation.lacks(required) for i in items}
+    words = {n: f"the dataset has no metadata {', '.join(names)}" for n, names in lacking.items() if names}
+    return [
+        i.ended(Outcome.FAILED, METADATA_MISSING, words[i.index]) if i.index in words else i for i in items
+    ]
 
 
 def batch_of(work: Work, number: int, items: Sequence[Item]) -> Batch:

@@ -157,6 +157,7 @@ def failures(work: Work) -> list[dict[str, object]]:
 
 def _noted(work: Work, workflow: Workflow, block: Block, standing: Mapping[str, Recall]) -> Block:
     seen, finished = jobs.collect(work, recalls.watch(work, block, standing), standing)
+    seen = seen.replaced(jobs.without_flawed(work, seen.having(Phase.READY)))
     return publish.publish(work, workflow, seen, finished)
 
 
@@ -167,9 +168,12 @@ def _admit(work: Work, at: Position) -> Position:
             at = _recalled(work, at, chosen)
         elif at.has_blocks_left and not at.having(Phase.WAITING):
             number = at.state.next_block
+            (block,) = work.blocks([number])
+            if (begun := jobs.after_earlier(work, block)) != block:
+                work.save(begun)
             state = replace(at.state, next_block=number + 1, active=(*at.state.active, number))
             work.save_state(state)
-            at = Position(state, (*at.blocks, *work.blocks([number])), at.length)
+            at = Position(state, (*at.blocks, begun), at.length)
         else:
             return at
 
@@ -182,8 +186,9 @@ def _recalled_of(work: Work, block: Block, items: Sequence[Item]) -> Block:
     if not items:
         return block
     claimed = recalls.claim(work, items)
-    noted = recalls.note_fresh(work, [i for i in claimed if i.outcome is Outcome.PENDING])
-    block = block.replaced(claimed).replaced(noted)
+    own = jobs.without_flawed(work, [i for i in claimed if i.outcome is Outcome.PENDING])
+    noted = recalls.note_fresh(work, [i for i in own if i.outcome is Outcome.PENDING])
+    block = block.replaced([*claimed, *own, *noted])
     work.save(block)
     return block.replaced(recalls.recall(work, noted))
 

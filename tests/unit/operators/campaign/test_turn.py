@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esap_batch.carousel import Outcome, Phase
+from esap_batch.observations import Observation
 from esap_batch.products import Claim
+from esap_batch.use_cases import cta_reprocessing
 from operators.campaign.turn import failures, position, recall_news, revive, still_to_recall
 from tests.unit.operators.campaign.world import RUN, World, observation, observations, pfn_of
 
@@ -217,6 +221,58 @@ def test_failures_are_listed_with_diagnosis_and_noted_at_their_claims() -> None:
     noted = world.lake.meta[world.items()[1].product]
     assert (noted["esap_state"], noted["esap_reason"], noted["esap_run"]) == ("failed", "TAPE_STUCK", RUN)
     assert "the tape is torn" in noted["esap_message"]
+
+
+def complete(number: int) -> Observation:
+    one = observation(number)
+    return replace(one, metadata={**dict.fromkeys(cta_reprocessing.INHERITED, 1), **one.metadata})
+
+
+def flawed(number: int) -> Observation:
+    one = complete(number)
+    return replace(one, metadata={k: v for k, v in one.metadata.items() if k != "array_layout"})
+
+
+def test_an_observation_without_metadata_in_an_old_plan_fails_alone_and_is_not_recalled() -> None:
+    world = World({"processor": "esap-fits"})
+    world.plan([flawed(1), complete(2), flawed(3)])
+    at = world.turn()
+    assert [i.observation.obs_id for i in at.having(Phase.RECALLING)] == [2]
+    failed = world.items()[1]
+    assert (failed.outcome, failed.reason) == (Outcome.FAILED, "METADATA_MISSING")
+    assert failed.message == "the dataset has no metadata array_layout"
+    assert at.total.failures == {"METADATA_MISSING": 2}
+    assert world.lake.meta[failed.product]["esap_state"] == "failed"
+
+
+@pytest.mark.parametrize("phase", [Phase.RECALLING, Phase.READY, Phase.RUNNING])
+def test_an_observation_without_metadata_that_was_under_way_fails_alone(phase: Phase) -> None:
+    """The version before has recalled it, or submitted its job, which is then lost."""
+    world = World({"processor": "esap-fits"})
+    world.plan([complete(1), complete(2)])
+    world.turn()
+    world.recall_some()
+    (block,) = world.worker().blocks([0])
+    old = replace(block.items[0], phase=phase, observation=flawed(1), attempt=int(phase is Phase.RUNNING))
+    world.worker().save(block.replaced([old]))
+    at = world.turn()
+    assert at.total.failures == {"METADATA_MISSING": 1}
+    assert [i.observation.obs_id for i in at.having(Phase.RUNNING)] == [2]
+    assert list(world.lake.rules) == ["rule 2"]
+
+
+def test_jobs_of_an_earlier_plan_count_for_no_observation_of_this_one() -> None:
+    """The whole run was cleared after its success: jobs have the names that they had."""
+    world = World()
+    world.plan(observations(2))
+    world.reasons = {1: ["PAYLOAD_FAILED", "PAYLOAD_FAILED"]}
+    world.finish()
+    world.storage.delete_tree(world.worker().area)
+    world.plan([observation(11), observation(12)])
+    world.reasons = {11: ["PAYLOAD_FAILED", "PAYLOAD_FAILED"]}
+    assert world.finish().total.observations == {"done": 2}
+    tried = [(i.first_attempt, i.attempt) for i in world.items().values()]
+    assert tried == [(4, 6), (2, 2)]
 
 
 def test_room_is_given_to_others_only_when_files_are_really_gone() -> None:
