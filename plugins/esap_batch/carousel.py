@@ -251,6 +251,8 @@ def recall_step(item: Item, recall: RecallState | None, rules: Rules) -> Step:
         return Step.WAIT
     if recall:
         return Step.BOOST if item.boosts < rules.boosts else Step.GIVE_UP
+    if item.boosts and item.boosts >= rules.boosts:  # a turn that gave it up was killed after the release
+        return Step.GIVE_UP
     return Step.BOOST if item.repeats < max(rules.boosts, 1) else Step.GIVE_UP
 
 
@@ -259,7 +261,7 @@ def given_up(item: Item, missing: Sequence[str], error: str, rules: Rules) -> It
     total = len(item.observation.files)
     allowed = share(rules.missing_fraction, total)
     if len(missing) <= allowed and len(missing) < total:
-        return replace(item, phase=Phase.READY, missing=tuple(missing))
+        return replace(item.come(), missing=tuple(missing))
     message = (
         f"{len(missing)} of {total} files do not come from tape, allowed are {allowed}: {error or 'unknown'}"
     )

@@ -125,7 +125,8 @@ def test_a_rule_that_is_gone_is_made_again_as_often_as_a_stuck_one_is_boosted() 
     tried = replace(item(Phase.RECALLING), repeats=RULES.boosts)
     assert recall_step(tried, None, RULES) is Step.GIVE_UP
     boosted = replace(item(Phase.RECALLING), boosts=RULES.boosts)
-    assert recall_step(boosted, None, RULES) is Step.BOOST
+    assert recall_step(boosted, None, RULES) is Step.GIVE_UP
+    assert recall_step(boosted.come(), None, RULES) is Step.BOOST
 
 
 def test_a_rule_that_is_gone_is_made_again_once_even_without_any_boost() -> None:
