@@ -80,7 +80,7 @@ class SearchLake(BaseOperator):
         if planned != now:
             raise AirflowFailException(
                 f"the run has begun to make {planned}; with the software and settings of now that would be "
-                f"{now}: allowed is to clear process_observations, which goes on as planned, or a new run"
+                f"{now}: start a new run"
             )
 
     def _search(self, work: Work) -> list[Observation]:

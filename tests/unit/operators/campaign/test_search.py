@@ -231,5 +231,5 @@ def test_a_plan_is_not_gone_on_with_by_other_software(search: Search, tasks: Tas
     tasks.world.turn()
     first, *others = tasks.world.steering["software"]
     tasks.world.steering = {**tasks.world.steering, "software": [{**first, "version": "9.9"}, *others]}
-    with pytest.raises(AirflowFailException, match="allowed is to clear process_observations"):
+    with pytest.raises(AirflowFailException, match="start a new run"):
         task_of(tasks.world).execute(tasks.context)
