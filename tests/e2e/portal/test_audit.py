@@ -44,6 +44,8 @@ def test_a_job_from_its_making_to_its_end(
     wait_for(lambda: alice.phase(path) == "COMPLETED", 240)
     result = next(r for r in alice.results(path).values() if "/results/" in r.get(HREF))
     assert alice.fetch(result).status_code == 200
+    # A line is written after the answer has gone out.
+    wait_for(lambda: acts(job=job, act="result.download"))
     lines = acts(job=job)
     assert short(lines)[:3] == [
         ("job.create", "alice", "done"),
@@ -59,22 +61,26 @@ def test_a_job_from_its_making_to_its_end(
     assert used[0]["system"].startswith(("dirac:", "iam", "x509"))
 
 
-def test_acts_at_airflows_own_door(alice: Runs, users: Callable[[str], Runs], acts: Any) -> None:
+def test_acts_at_airflows_own_door(
+    alice: Runs, users: Callable[[str], Runs], acts: Any, wait_for: Any
+) -> None:
     run = alice.start("hello_world", message="for the audit log", behaviour="slow", duration_s=600)
     refused = users("dave").api.call("PATCH", f"/dags/hello_world/dagRuns/{run}", json={"state": "failed"})
     assert refused.status_code in (403, 404)
     alice.api.set_state("hello_world", run, "failed")
     assert alice.end("hello_world", run) == "failed"
+    wait_for(lambda: acts(run=f"hello_world/{run}", user="alice"))
     assert short(acts(run=f"hello_world/{run}")) == [
         ("run.end", "dave", "refused"),
         ("run.end", "alice", "done"),
     ]
 
 
-def test_who_is_nobody_is_told_as_nobody(alice: Runs, acts: Any) -> None:
+def test_who_is_nobody_is_told_as_nobody(alice: Runs, acts: Any, wait_for: Any) -> None:
     before = len(acts(user="", outcome="refused"))
     answer = httpx.post(f"{alice.api.url}/uws/jobs", headers={"Authorization": "Bearer forged"})
     assert answer.status_code == 401
+    wait_for(lambda: len(acts(user="", outcome="refused")) > before)
     assert len(acts(user="", outcome="refused")) == before + 1
 
 

@@ -40,7 +40,9 @@ def backend(slurm: Slurm) -> SlurmSsh:
 @pytest.fixture
 def area(tmp_path: Path) -> Path:
     """Give a work area of the test's own."""
-    return tmp_path / "work"
+    made = tmp_path / "work"
+    made.mkdir()
+    return made
 
 
 def with_commands(folder: Path, **scripts: str) -> dict[str, str]:
