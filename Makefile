@@ -3,6 +3,8 @@ PYTHON := .venv/bin/python
 SOURCES := plugins dags runner localgrid payloads bench deploy tests
 # Locks are full of hashes, and the word "password" is none.
 NO_SECRETS := --disable-plugin KeywordDetector --disable-plugin HexHighEntropyString
+# Tests of workflows that go with the others, so that both halves of `make test` take as long.
+BELOW := tests/e2e/workflows/test_ska_hi_cube.py tests/e2e/workflows/test_slurm.py
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 export PYTHONPATH := plugins:.
 
@@ -35,10 +37,10 @@ test: ## all tests
 
 test-below: # beside those of the workflows, which wait more than they work
 	@$(PYTHON) -m pytest tests/unit
-	@$(PYTHON) -m pytest tests/integration tests/e2e/portal
+	@$(PYTHON) -m pytest tests/integration tests/e2e/portal $(BELOW)
 
 test-workflows:
-	@ESAP_TEST_GRID_NAME=workflows $(PYTHON) -m pytest tests/e2e/workflows
+	@ESAP_TEST_GRID_NAME=workflows $(PYTHON) -m pytest tests/e2e/workflows $(addprefix --ignore=,$(BELOW))
 
 test-unit: ## the fast ones
 	@localgrid/bootstrap.sh ska root testdata

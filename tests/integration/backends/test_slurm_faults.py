@@ -364,7 +364,7 @@ def test_a_submission_whose_connection_is_cut_is_made_once(
         fcntl.flock(lock, fcntl.LOCK_EX)
         thread = threading.Thread(target=submit)
         thread.start()
-        (program,) = wait_for(lambda: agents(area))
+        (program,) = wait_for(lambda: [one for one in agents(area) if holds(one, folder / "lock")])
         for session in sessions(grid):
             if session.pid not in before:
                 session.kill()
@@ -375,6 +375,11 @@ def test_a_submission_whose_connection_is_cut_is_made_once(
     backend.submit(batch, firsts(batch))
     assert alive(slurm, batch.group) == 20
     assert backend.cancel(batch.group) == 20
+
+
+def holds(process: psutil.Process, file: Path) -> bool:
+    """Tell whether a process has a file open: one that waits for the lock has read its question."""
+    return any(one.path == str(file) for one in process.open_files())
 
 
 def agents(area: Path) -> list[psutil.Process]:
