@@ -22,7 +22,8 @@ from localgrid.layout import PROJECT
 from localgrid.screenshots.browser import BROWSER, SWITCHES
 from tests.deploy.deployment import Deployment
 
-DAG, CAMPAIGN = "cta_irf", "cta_reprocessing"
+DAG, CAMPAIGN, SLOW = "cta_irf", "cta_reprocessing", "hello_world"
+SUBMITS = {DAG: ("submit_simulation", "submit_merge"), SLOW: ("submit_jobs",)}
 EXAMPLE = json.loads((PROJECT / "config" / "workflows" / DAG / "example.json").read_text())
 RUN_WITHIN_S = 900
 AT_ONCE = 400  # of deploy/nginx.conf
@@ -65,20 +66,20 @@ def state_of(api: AirflowApi, run: str, task: str) -> str:
     return str(api.tasks(DAG, run)[task]["state"])
 
 
-def product(api: AirflowApi, run: str, wait_for: Wait) -> dict[str, Any]:
+def product(api: AirflowApi, run: str, wait_for: Wait, dag: str = DAG) -> dict[str, Any]:
     """Wait for a run and give its product."""
-    wait_for(lambda: api.run(DAG, run)["state"] in ENDED, RUN_WITHIN_S)
-    states = {name: task["state"] for name, task in api.tasks(DAG, run).items()}
-    assert api.run(DAG, run)["state"] == "success", states
-    end = api.xcom(DAG, run, "report_end")
+    wait_for(lambda: api.run(dag, run)["state"] in ENDED, RUN_WITHIN_S)
+    states = {name: task["state"] for name, task in api.tasks(dag, run).items()}
+    assert api.run(dag, run)["state"] == "success", states
+    end = api.xcom(dag, run, "report_end")
     assert end["outcome"] == "published"
     return dict(end["product"])
 
 
-def jobs_of(deployment: Deployment, run: str) -> list[str]:
+def jobs_of(deployment: Deployment, run: str, dag: str = DAG) -> list[str]:
     """Give the names of all jobs that DiracX has of a run, from its own database."""
-    groups = [group_name(DAG, run, task) for task in ("submit_simulation", "submit_merge")]
-    query = f"select JobName from Jobs where JobGroup in ('{groups[0]}', '{groups[1]}')"
+    groups = ", ".join(repr(group_name(dag, run, task)) for task in SUBMITS[dag])
+    query = f"select JobName from Jobs where JobGroup in ({groups})"
     program = f"import sqlite3; print(*[r[0] for r in sqlite3.connect({JOBS!r}).execute({query!r})])"
     return deployment.compose("exec", "-T", "diracx", ".venv/bin/python", "-c", program).split()
 
@@ -292,9 +293,11 @@ def test_a_backup_brings_back_a_run_and_a_campaign_that_go_on(
     deployment.compose("exec", "-T", "rucio", ".venv/bin/python", "-m", "localgrid", "samples", CAMPAIGN)
     asked = {"obs_ids": "101-106", "window_gb": 0.0004}  # room for two observations at a time
     campaign = str(alice.trigger(CAMPAIGN, asked).json()["dag_run_id"])
-    run = start(alice, zenith_deg=40)
-    wait_for(lambda: state_of(alice, run, "await_simulation") == "deferred", 240)
     wait_for(lambda: published(alice, campaign) > 0, 400)
+    # Its job lasts longer than everything up to the restore.
+    slow = {"n_jobs": 1, "message": "slow", "behaviour": "slow", "duration_s": 240}
+    run = str(alice.trigger(SLOW, slow).json()["dag_run_id"])
+    wait_for(lambda: alice.tasks(SLOW, run)["await_jobs"]["state"] == "deferred", 240)
     deployment.script("backup.sh", tmp_path / "backup.tar.gz")
     assert (tmp_path / "backup.tar.gz").stat().st_mode & 0o777 == 0o600
     secrets = deployment.secrets()
@@ -312,9 +315,9 @@ def test_a_backup_brings_back_a_run_and_a_campaign_that_go_on(
     deployment.script("restore.sh", tmp_path / "backup.tar.gz")
     assert deployment.secrets() == secrets
     figures["start after a restore"] = f"{deployment.up():.0f} s"
-    made = product(alice, run, wait_for)
-    names = jobs_of(deployment, run)
-    assert len(names) == len(set(names)) == made["jobs"]
+    assert alice.run(SLOW, run)["state"] == "running"
+    made = product(alice, run, wait_for, SLOW)
+    assert len(jobs_of(deployment, run, SLOW)) == made["jobs"] == 1
     wait_for(lambda: alice.run(CAMPAIGN, campaign)["state"] in ENDED, RUN_WITHIN_S)
     end = alice.xcom(CAMPAIGN, campaign, "report_end")
     assert (end["outcome"], end["done"], end["failed"]) == ("published", 6, 0)
