@@ -194,7 +194,9 @@ def test_keys_are_changed_without_a_login(
     assert hand_out("alice", DIRAC).secret
 
 
-@pytest.mark.parametrize("wrong", ["", "short", Fernet.generate_key().decode()])
+@pytest.mark.parametrize(
+    "wrong", ["", "short", Fernet.generate_key().decode()], ids=["none", "no key", "another"]
+)
 def test_a_vault_with_wrong_keys_loses_nothing(
     connected: Issuer, connections: dict[str, Connection], database: Database, wrong: str
 ) -> None:
