@@ -36,7 +36,7 @@ test: ## all tests
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-below test-workflows
 
 test-below: # beside those of the workflows, which wait more than they work
-	@$(PYTHON) -m pytest tests/unit
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup tests/unit
 	@$(PYTHON) -m pytest tests/integration tests/e2e/portal $(BELOW)
 
 test-workflows:
