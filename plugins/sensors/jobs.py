@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from esap_batch.jobs import Attempt, Batch, JobState, digests
+from esap_batch.jobs import Attempt, Batch, JobSpec, JobState, digests
 from esap_batch.manifest import build_manifest, missing_jobs
 from esap_batch.metrics import JOBS_ENDED
 from esap_batch.provenance import BatchActivity
@@ -207,13 +207,13 @@ class AwaitJobs(NeedsLogin):
             if a.state is not JobState.DONE or a.job_id not in reports
         }
         pfns = {job.index: [o.pfn for o in job.outputs] for job in batch.jobs}
-        inputs = {job.index: {(i.lfn, i.adler32.lower()) for i in job.inputs} for job in batch.jobs}
+        jobs = {job.index: job for job in batch.jobs}
         wanted = digests(batch.jobs, batch.software)
         there = site.storage.exists(p for one in pfns.values() for p in one)
         for index, attempt in latest.items():
             if index in found:
                 continue
-            if _was_another(reports[attempt.job_id], wanted[index], inputs[index]):
+            if _was_another(reports[attempt.job_id], wanted[index], jobs[index]):
                 message = "its inputs, software or settings were others"
                 found[index] = _fault(attempt, "JOB_CHANGED", message)
             elif gone := [p for p in pfns[index] if p not in there]:
@@ -274,11 +274,12 @@ def _fault(attempt: Attempt, reason: str, message: str) -> Diagnosis:
     return Diagnosis(attempt.index, attempt.attempt, attempt.job_id, reason, message)
 
 
-def _was_another(report: Mapping[str, Any], digest: str, inputs: Collection[tuple[str, str]]) -> bool:
+def _was_another(report: Mapping[str, Any], digest: str, job: JobSpec) -> bool:
     """Tell whether a job has done something else than is wanted now; versions before told its inputs only."""
     if report.get("digest"):
         return bool(report["digest"] != digest)
-    return {(str(one["lfn"]), str(one["adler32"]).lower()) for one in report["inputs"]} != inputs
+    read = {(str(one["lfn"]), str(one["adler32"]).lower()) for one in report["inputs"]}
+    return read != {(i.lfn, i.adler32.lower()) for i in job.inputs}
 
 
 def _with_limits(batch: Batch, decision: Decision) -> Batch:

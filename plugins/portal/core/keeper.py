@@ -18,6 +18,7 @@ from anyio import from_thread
 from sqlalchemy import TIMESTAMP, ColumnElement, and_, cast, func, literal, or_, select
 from starlette.concurrency import run_in_threadpool
 
+from access.quotas import UNFINISHED
 from broker.measures import measure_credentials
 from esap_batch.acts import JOB_END
 from hooks.audit import write_act
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TURN_S = float(os.environ.get("ESAP_KEEPER_TURN_S", "30"))
-UNENDED = ("queued", "running")  # states of a run
 TIMED = (Phase.EXECUTING, Phase.HELD, Phase.SUSPENDED, Phase.UNKNOWN)
 
 
@@ -104,9 +104,9 @@ def _end(job_id: int) -> None:
         job, state = found
         is_destroyed = job.destruction <= moment
         why = "its time of destruction has come" if is_destroyed else "its execution duration is over"
-        if is_stray := job.started_at is None and state in UNENDED:
+        if is_stray := job.started_at is None and state in UNFINISHED:
             why = "its job was ended while it was being started"
-        if state not in (None, "success", "failed"):
+        if state in UNFINISHED:
             from_thread.run(_fail_run, job.dag_id, str(job.dag_run_id), f"ended by the service: {why}")
         if is_destroyed or not is_stray:
             _write(session, job, moment, why, is_destroyed=is_destroyed)
@@ -144,7 +144,7 @@ def _is_over(moment: datetime) -> ColumnElement[bool]:
 def _is_stray() -> ColumnElement[bool]:
     """Tell runs that began although their job had been ended, and that who started them could not end."""
     has_ended = or_(Job.aborted_at.is_not(None), Job.deleted_at.is_not(None))
-    return and_(Job.started_at.is_(None), has_ended, DagRun._state.in_(UNENDED))
+    return and_(Job.started_at.is_(None), has_ended, DagRun._state.in_(UNFINISHED))
 
 
 class KeeperLifespan:
