@@ -89,6 +89,7 @@ def test_another_image_than_the_one_asked_for_is_refused(node: Node, image: byte
         tar_of(("a", tarfile.REGTYPE, ""), ("b", tarfile.LNKTYPE, "a")),
         b"no archive",
     ],
+    ids=["path outside", "device", "hard link", "no archive"],
 )
 def test_an_image_that_may_do_harm_is_refused_and_leaves_nothing(node: Node, archive: bytes) -> None:
     outcome = node.run(contained(node, archive, shell("true")))
