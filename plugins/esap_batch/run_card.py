@@ -20,6 +20,7 @@ FIRST_NUCLEUS, LAST_PARTICLE = 200, 195
 NUCLEON_GEV, PROTON_GEV, PROTON = 0.9315, 0.938272, 14
 MOST_USES = 20
 STEEPEST_DEG = 70  # zenith angle to which the atmosphere may be taken for flat
+CURVED = ("CURVED", "VOLUMEDET_CURVED")  # geometries with a curved atmosphere
 # In the order in which cards are written; SEED and OBSLEV take a line for each sequence and level.
 ONCE = (
     *("PRMPAR", "ESLOPE", "ERANGE", "THETAP", "PHIP", "VIEWCONE"),
@@ -138,9 +139,10 @@ def _geometry_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
     if cone and cone[1] > 0 and theta[0] != theta[1]:
         allowed = "two equal angles with a VIEWCONE"
         yield Problem("THETAP", theta, allowed, "a cone needs one direction as its axis")
-    if theta[1] > STEEPEST_DEG and request["GEOMETRY"] != "CURVED":
+    if theta[1] > STEEPEST_DEG and request["GEOMETRY"] not in CURVED:
         allowed = f"at most {STEEPEST_DEG} deg with GEOMETRY = {request['GEOMETRY']}"
-        yield Problem("THETAP", theta, allowed, "the atmosphere is taken for flat: CURVED goes to 89 deg")
+        reason = f"its atmosphere is flat: {' and '.join(CURVED)} go to 89 deg"
+        yield Problem("THETAP", theta, allowed, reason)
     scatter = request.get("CSCAT")
     if scatter and (scatter[0] != int(scatter[0]) or not 1 <= scatter[0] <= MOST_USES):
         yield Problem("CSCAT", scatter, f"a whole number from 1 to {MOST_USES} first", "uses of a shower")

@@ -18,7 +18,9 @@
 /* Numbers as CORSIKA writes them into words 75 and 76 of the event header. */
 enum high_model { HDPM, VENUS, SIBYLL, QGSJET, DPMJET, NEXUS, EPOS };
 enum low_model { GHEISHA = 1, URQMD, FLUKA };
-enum geometry { FLAT, CURVED, VOLUMEDET };
+enum geometry { FLAT, CURVED, VOLUMEDET, VOLUMEDET_CURVED };
+enum { ROUND = GEOMETRY == CURVED || GEOMETRY == VOLUMEDET_CURVED };  /* the atmosphere */
+enum { DEEP = GEOMETRY == VOLUMEDET || GEOMETRY == VOLUMEDET_CURVED }; /* the detector */
 #define TEXT(x) TEXT_OF(x)
 #define TEXT_OF(x) #x
 static const char HIGH_NAME[] = TEXT(HIGH_MODEL), LOW_NAME[] = TEXT(LOW_MODEL), GEOMETRY_NAME[] = TEXT(GEOMETRY);
@@ -171,7 +173,7 @@ static void event_header(const struct card *card, double number, double energy, 
 #ifdef NEUTRINO
     set(78, 1);
 #endif
-    set(79, GEOMETRY == CURVED ? 2 : 0); set(80, 3);
+    set(79, ROUND ? 2 : 0); set(80, 3);
     set(81, card->theta[0]); set(82, card->theta[1]); set(83, card->phi[0]); set(84, card->phi[1]);
     int uses = (int)card->core[0] < USES ? (int)card->core[0] : USES;
     set(98, uses);
@@ -195,14 +197,14 @@ static double primary_energy(const struct card *card) {
 static double zenith(const struct card *card) {
     double low = card->theta[0] * PI / 180, high = card->theta[1] * PI / 180, u = uniform();
     if (low == high) return low + card->cone[1] * PI / 180 * sqrt(u);
-    if (GEOMETRY == VOLUMEDET) return acos(cos(low) + u * (cos(high) - cos(low)));
+    if (DEEP) return acos(cos(low) + u * (cos(high) - cos(low)));
     return asin(sqrt(pow(sin(low), 2) + u * (pow(sin(high), 2) - pow(sin(low), 2))));
 }
 
 /* Thickness of air in g/cm2 that a shower crosses down to a height in cm. */
 static double depth_at(double height_cm, double theta) {
     double slant = cos(theta);
-    if (GEOMETRY == CURVED) slant += 0.15 * exp(-11 * slant); /* the earth is round: no infinite path */
+    if (ROUND) slant += 0.15 * exp(-11 * slant); /* the earth is round: no infinite path */
     return 1030 * exp(-height_cm / 8e5) / (slant > 0.05 ? slant : 0.05);
 }
 

@@ -137,5 +137,5 @@ def test_km3net_runs_with_its_defaults_at_its_own_facility(
     assert product["rse"] == "LAPALMA-DISK"
     assert "/lapalma-disk/" in dave.api.xcom(KM3NET, run, "submit_showers")["journal"]["pfn"]
     metadata = lake.metadata(product["dataset"])
-    assert metadata["request_GEOMETRY"] == "VOLUMEDET"
+    assert metadata["request_GEOMETRY"] == "VOLUMEDET_CURVED"
     assert metadata["esap_owner"] == "dave"

@@ -54,6 +54,7 @@ def test_a_sound_card_has_no_problem() -> None:
         ({"THETAP": [0, 20], "VIEWCONE": [0, 10]}, "THETAP = [0, 20]: allowed two equal angles"),
         ({"THETAP": [0, 87]}, "THETAP = [0, 87]: allowed at most 70 deg with GEOMETRY = FLAT"),
         ({"THETAP": [71, 72], "GEOMETRY": "VOLUMEDET"}, "allowed at most 70 deg with GEOMETRY = VOLUMEDET"),
+        ({"THETAP": [0, 87]}, "CURVED and VOLUMEDET_CURVED go to 89 deg"),
         ({"CSCAT": [1.5, 0, 0]}, "CSCAT = [1.5, 0, 0]: allowed a whole number from 1 to 20"),
         ({"CSCAT": [21, 0, 0]}, "CSCAT = [21, 0, 0]"),
     ],
@@ -74,6 +75,7 @@ def test_each_mistake_is_told_with_field_value_and_what_is_allowed(
         {"VIEWCONE": [0, 10]},
         {"THETAP": [0, 70]},
         {"THETAP": [0, 87], "GEOMETRY": "CURVED"},
+        {"THETAP": [0, 89], "GEOMETRY": "VOLUMEDET_CURVED"},
         {"CSCAT": [20, 1e4, 1e4]},
     ],
 )

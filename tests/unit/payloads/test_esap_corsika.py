@@ -74,6 +74,12 @@ def change_word(path: Path, block: int, word: int, value: float) -> None:
     path.write_bytes(content)
 
 
+def word(path: Path, block: int, number: int) -> float:
+    """Read a word as `change_word` sets it."""
+    (value,) = struct.unpack_from("<f", path.read_bytes(), 4 + block * 273 * 4 + (number - 1) * 4)
+    return float(value)
+
+
 def test_is_a_program_that_python_3_6_can_read() -> None:
     assert os.access(BIN / "esap-corsika", os.X_OK)
     tree = ast.parse((BIN / "esap_corsika.py").read_text(), feature_version=(3, 6))
@@ -106,6 +112,7 @@ def test_the_toy_is_valid_and_equal_cards_give_equal_bytes(made: Path, toy: Path
     [
         ("HIGH_MODEL=EPOS", "LOW_MODEL=FLUKA", "GEOMETRY=CURVED", "THIN", "CERENKOV", "NEUTRINO"),
         ("HIGH_MODEL=QGSJET", "LOW_MODEL=GHEISHA", "GEOMETRY=VOLUMEDET"),
+        ("HIGH_MODEL=SIBYLL", "LOW_MODEL=URQMD", "GEOMETRY=VOLUMEDET_CURVED", "NEUTRINO"),
     ],
 )
 def test_every_configuration_compiles_without_a_warning_and_is_valid(
@@ -115,6 +122,19 @@ def test_every_configuration_compiles_without_a_warning_and_is_valid(
     (tmp_path / "run.inp").write_text(CARD)
     assert run([toy, "run.inp", "run.log"], tmp_path).code == 0
     assert everything(tmp_path).code == 0
+
+
+@pytest.mark.parametrize(
+    ("geometry", "flag"), [("FLAT", 0), ("VOLUMEDET", 0), ("CURVED", 2), ("VOLUMEDET_CURVED", 2)]
+)
+def test_a_shower_tells_whether_its_atmosphere_is_curved(tmp_path: Path, geometry: str, flag: int) -> None:
+    toy = compiled(tmp_path, "HIGH_MODEL=SIBYLL", "LOW_MODEL=URQMD", f"GEOMETRY={geometry}")
+    steepest = 87 if flag else 70
+    (tmp_path / "run.inp").write_text(CARD.replace("10. 30.", f"60. {steepest}."))
+    assert run([toy, "run.inp", "run.log"], tmp_path).code == 0
+    assert everything(tmp_path).code == 0
+    assert word(tmp_path / "DAT000007", 1, 79) == flag
+    assert word(tmp_path / "DAT000007", 1, 82) == steepest
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_time_limit_that_is_given_counts_for_the_showers_alone() -> None:
 
 def test_km3net_has_defaults_and_facilities_of_its_own() -> None:
     km3net = steering("km3net_concordia")
-    assert km3net["request"]["GEOMETRY"] == "VOLUMEDET"
+    assert km3net["request"]["GEOMETRY"] == "VOLUMEDET_CURVED"
     assert km3net["request"]["ECUTS"] == [300, 300, 1000, 1000]
     assert km3net["product_lfn"].startswith("/ctao/km3net/corsika/km3net-concordia-")
     identity = load_identities(CONFIG / "identity.yaml").identity_of("dave")
