@@ -114,7 +114,7 @@ def set_error(job: JobView, summary: str) -> JobView:
 def _write(job_id: int, allowed: Sequence[Phase], what: str, step: Any) -> JobView:
     """Change a row that nobody else changes meanwhile, if its phase allows it."""
     with transaction() as session:
-        row = session.get(Job, job_id, with_for_update=True)
+        row = jobs.locked(session, job_id)
         found = jobs.get(session, job_id, None)
         if row is None or found is None or found.phase not in allowed:
             phase = found.phase if found else "gone"

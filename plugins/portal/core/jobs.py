@@ -201,6 +201,11 @@ def change(session: Session, job_id: int, *conditions: ColumnElement[bool], **va
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
+def locked(session: Session, job_id: int) -> Job | None:
+    """Get a job's row as it is now, which nobody else changes before the end of the transaction."""
+    return session.get(Job, job_id, with_for_update=True, populate_existing=True)
+
+
 def discard(session: Session, job_id: int) -> None:
     """Remove a job that has no run."""
     session.execute(delete(Job).where(Job.id == job_id, Job.dag_run_id.is_(None)))

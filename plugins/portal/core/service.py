@@ -184,13 +184,8 @@ class Jobs:
         job = await self.get(job_id)
         self._require_owner(job)
         self._require_pending(job)
-        together = {**job.request, **request}
-        if not job.is_external:
-            problems = problems_of(together, workflow_for(self.user, job.workflow))
-            if wrong := [p for p in problems if p.value is not MISSING]:
-                raise BadRequest(wrong)
-        still = (Job.dag_run_id.is_(None), Job.started_at.is_(None))
-        if not await self._change(job_id, *still, request=together, fingerprint=None):
+        workflow = None if job.is_external else workflow_for(self.user, job.workflow)
+        if not await run_in_threadpool(_set_fields, job_id, request, workflow):
             raise Conflict(f"job {job_id} has been started: its parameters cannot be changed")
         return await self.get(job_id)
 
@@ -267,6 +262,20 @@ class Jobs:
                 return jobs.change(session, job_id, *conditions, **values)
 
         return await run_in_threadpool(write)
+
+
+def _set_fields(job_id: int, fields: Mapping[str, Any], workflow: Workflow | None) -> bool:
+    """Set fields beside those that another request sets now; False when the job has been started."""
+    with transaction() as session:
+        row = jobs.locked(session, job_id)
+        if row is None or row.dag_run_id or row.started_at:
+            return False
+        together = {**row.request, **fields}
+        problems = problems_of(together, workflow) if workflow else []
+        if wrong := [p for p in problems if p.value is not MISSING]:
+            raise BadRequest(wrong)
+        row.request, row.fingerprint = together, None
+        return True
 
 
 def _note_job(job: JobView) -> None:

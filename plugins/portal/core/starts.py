@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from airflow.models.dagrun import DagRun
 from sqlalchemy import select, update
 
+from portal.core import jobs
 from portal.core.refusals import Conflict
 from store.sessions import now, transaction
 from store.tables import Job
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from portal.core.jobs import JobView
 
 
@@ -29,7 +28,7 @@ def claim(job: JobView, fingerprint: str) -> str | None:
     else, since it was read.
     """
     with transaction() as session:
-        row = _locked(session, job.id)
+        row = jobs.locked(session, job.id)
         if row is None or _has_ended(row) or (row.request or {}) != job.request:
             raise Conflict(f"job {job.id} has been ended or changed meanwhile: it is not started")
         if row.started_at:
@@ -43,7 +42,7 @@ def claim(job: JobView, fingerprint: str) -> str | None:
 def release(job: JobView, run_id: str) -> bool:
     """Take the name back of a run that was refused; False when the job has its run all the same."""
     with transaction() as session:
-        row = _locked(session, job.id)
+        row = jobs.locked(session, job.id)
         if row is None:
             return True
         mine = select(DagRun.conf).where(DagRun.dag_id == row.dag_id, DagRun.run_id == run_id)
@@ -58,7 +57,7 @@ def release(job: JobView, run_id: str) -> bool:
 def settle(job_id: int, run_id: str) -> bool:
     """Note that Airflow has made the run; False when it must be ended, since the job was, or has changed."""
     with transaction() as session:
-        row = _locked(session, job_id)
+        row = jobs.locked(session, job_id)
         if row is None or row.dag_run_id != run_id:
             return False
         if row.started_at:
@@ -74,10 +73,6 @@ def end(job_id: int) -> str | None:
     with transaction() as session:
         mark = update(Job).where(Job.id == job_id).values(aborted_at=now())
         return session.scalar(mark.returning(Job.dag_run_id))
-
-
-def _locked(session: Session, job_id: int) -> Job | None:
-    return session.get(Job, job_id, with_for_update=True, populate_existing=True)
 
 
 def _has_ended(row: Job) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -43,6 +44,19 @@ def test_all_who_start_a_job_start_one_run(uws: Uws) -> None:
     (run,) = runs_of(uws, path)
     assert run["dag_run_id"] == uws.run_id(path)
     assert uws.post(f"{path}/phase", PHASE="ABORT") == path
+
+
+def test_tabs_that_set_different_fields_all_set_them(uws: Uws) -> None:
+    fields = {"message": "hello, all of you", "n_jobs": "3", "facility": "lapalma", "memory_mb": "300"}
+    for _ in range(TIMES):
+        path = uws.make(message="nobody yet")
+
+        def post(name: str, path: str = path) -> httpx.Response:
+            return uws.http.post(f"{path}/parameters", data={name: fields[name]})
+
+        assert at_once(*[partial(post, name) for name in fields]) == [303] * len(fields)
+        assert fields.items() <= uws.parameters(path).items()
+        assert uws.phase(path) == "PENDING"
 
 
 @pytest.mark.parametrize("end", ["ABORT", "DELETE"])

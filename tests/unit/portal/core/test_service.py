@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from access import quotas
 from esap_batch.limits import Limits
+from portal.core.jobs import JobView
 from portal.core.service import Jobs, Order
 from store.tables import Job
 from tests.unit.portal.conftest import user
@@ -36,3 +37,16 @@ def test_deleting_jobs_without_a_run_makes_room_for_others(
     with Session(database) as session:
         assert session.query(Job).count() == 0
     asyncio.run(make())
+
+
+def test_fields_that_another_tab_has_set_stay(alice: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = asyncio.run(alice.create(Order("hello_world", {"n_jobs": 1}), start=False))
+    asyncio.run(alice.update(read.id, {"message": "of the other tab"}))
+    views = [read]
+
+    async def stale_first(job_id: int) -> JobView:
+        return views.pop() if views else await Jobs.get(alice, job_id)
+
+    monkeypatch.setattr(alice, "get", stale_first)
+    changed = asyncio.run(alice.update(read.id, {"n_jobs": 3}))
+    assert changed.request == {"n_jobs": 3, "message": "of the other tab"}
