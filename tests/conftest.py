@@ -18,14 +18,18 @@ from localgrid.layout import PROJECT
 
 @pytest.fixture(scope="session")
 def wait_for(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Give a function that waits until a condition holds, and fails when it does not within a time (s)."""
+    """Give a function that waits until a condition holds, and fails when it does not within a time (s).
+
+    It looks the more rarely the longer it waits: what is looked at has work to do, on the same machine.
+    """
 
     def wait(condition: Callable[[], Any], within: float = 120) -> Any:
-        deadline = time.monotonic() + within
+        start = time.monotonic()
         while not (value := condition()):
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - start
+            if waited > within:
                 pytest.fail(f"still not true after {within} s")
-            time.sleep(0.2)
+            time.sleep(min(max(0.2, waited / 20), 1.0))
         return value
 
     return wait

@@ -108,6 +108,7 @@ def run_round(rounds: dict[str, Callable[[], object]], schedule: Schedule) -> li
     except SQLAlchemyError:
         LOG.exception("the database does not answer")
         return ["database"]
+    schedule.saw(any(work.values()))
     failed = []
     for name, once in rounds.items():
         if not schedule.due(name, work[name]):
@@ -125,7 +126,6 @@ def main() -> None:
     """Run the daemons until a signal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beat", type=Path, required=True, help="heartbeat file to write")
-    parser.add_argument("--interval", type=float, default=0.25, help="rest between rounds, in seconds")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     stop = threading.Event()
@@ -138,7 +138,7 @@ def main() -> None:
     while not stop.is_set():
         failed = run_round(rounds, schedule)
         write_beat(options.beat, failed=failed)
-        stop.wait(options.interval)
+        stop.wait(schedule.rest_s)
     daemons.close()
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 PAUSE = timedelta(seconds=3)
+SHORTEST_REST_S, LONGEST_REST_S = 0.25, 1.0  # between two looks for work
 AT_LEAST_EVERY_S = 20.0  # a daemon that finds no work still says hello to the others
 NOW = "(now() at time zone 'utc')"
 TRANSFERS = "requests"
@@ -47,9 +48,14 @@ class Pauses(dict[Any, datetime]):
 
 @dataclass
 class Schedule:
-    """Which daemon is due."""
+    """Which daemon is due, and how long all of them may rest."""
 
     last: dict[str, float] = field(default_factory=dict)
+    rest_s: float = SHORTEST_REST_S
+
+    def saw(self, any_work: bool) -> None:
+        """Rest longer from look to look, up to a limit, as long as there is nothing to do."""
+        self.rest_s = SHORTEST_REST_S if any_work else min(1.5 * self.rest_s, LONGEST_REST_S)
 
     def due(self, name: str, has_work: bool) -> bool:
         """Whether a daemon's round should run now."""

@@ -56,10 +56,10 @@ def _settings(layout: Layout) -> dict[str, dict[str, object]]:
         # shortest waits: the scheduler hears of a deferral when the task runs again, and takes it for lost.
         "workers": {"min_heartbeat_interval": 1, "max_failed_heartbeats": 15},
         "dag_processor": {
-            # A new file is found in seconds; an unchanged one is not parsed over and over.
+            # New and changed files are found in seconds; others are not parsed over and over.
             "refresh_interval": 5,
             "bundle_refresh_check_interval": 2,
-            "min_file_process_interval": 60,
+            "min_file_process_interval": 300,
             "parsing_processes": 2,
         },
         "logging": {"base_log_folder": layout.path("airflow", "logs")},

@@ -7,7 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from localgrid.programs.schedule import AT_LEAST_EVERY_S, PAUSE, WORK, Pauses, Schedule, work_query
+from localgrid.programs.schedule import (
+    AT_LEAST_EVERY_S,
+    LONGEST_REST_S,
+    PAUSE,
+    SHORTEST_REST_S,
+    WORK,
+    Pauses,
+    Schedule,
+    work_query,
+)
 
 
 def test_work_brings_a_round_and_idleness_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +32,16 @@ def test_work_brings_a_round_and_idleness_only_now_and_then(monkeypatch: pytest.
     clock[0] += AT_LEAST_EVERY_S
     assert schedule.due("poller", has_work=False)
     assert schedule.due("repairer", has_work=True)
+
+
+def test_looks_are_rarer_while_there_is_nothing_to_do() -> None:
+    schedule, rests = Schedule(), []
+    for _ in range(6):
+        schedule.saw(any_work=False)
+        rests.append(schedule.rest_s)
+    assert SHORTEST_REST_S < rests[0] < rests[1] < rests[-1] == LONGEST_REST_S
+    schedule.saw(any_work=True)
+    assert schedule.rest_s == SHORTEST_REST_S
 
 
 def test_the_query_has_a_column_for_each_daemon() -> None:
