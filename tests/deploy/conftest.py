@@ -95,7 +95,7 @@ def made_there(grown: Deployment, machine: Deployment, wait_for: Callable[..., A
     alice = grown.api("alice")
     grown.compose("stop", "worker")
     try:
-        run = begin(alice, azimuth_deg=90)
+        run = begin(alice, azimuth_deg=270)
         product(alice, run, wait_for)
     finally:
         grown.up("--no-deps", "worker")

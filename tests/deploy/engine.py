@@ -71,11 +71,19 @@ def engine(home: Path) -> Iterator[Engine]:
         subprocess.run(["iptables-restore"], input=rules, text=True, check=True)
         for link in _links() - links:
             run("ip", "link", "delete", link)
+        for place in _mounts(home):
+            run("umount", place)
         shutil.rmtree(home)
 
 
 def _links() -> set[str]:
     return {line.split(": ")[1].split("@")[0] for line in run("ip", "-o", "link").splitlines()}
+
+
+def _mounts(home: Path) -> list[str]:
+    """Give what is mounted below a folder, the innermost first: an engine may leave a network's namespace."""
+    places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return sorted((place for place in places if Path(place).is_relative_to(home)), reverse=True)
 
 
 def _start(home: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
