@@ -33,9 +33,8 @@ class Recall:
 
     rule_id: str
     dataset: str
+    rse: str
     state: str
-    files_ok: int
-    files: int
     updated_at: str
     error: str
     expires_soon: bool = False
@@ -174,7 +173,7 @@ class BulkLake:
         Rucio allows an account one rule for a dataset at an RSE. Where another tag has that, or one that was
         released is still there, a dataset of the tag's own with the same files is asked for.
         """
-        standing = {_origin(r.dataset, tag): r.rule_id for r in self.recalls(tag)}
+        standing = {_origin(r.dataset, tag): r.rule_id for r in self.recalls(tag) if r.rse == rse}
         options = {"activity": STAGING, "comment": tag, "lifetime": RECALL_LIFETIME_S,
                    "priority": priority, "purge_replicas": True}  # fmt: skip
         rules = {d: standing[d] for d in datasets if d in standing}
@@ -355,13 +354,11 @@ def _of_a_file(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _recall(row: Mapping[str, Any], now: datetime) -> Recall:
-    counts = [int(row[f"locks_{name}_cnt"]) for name in ("ok", "replicating", "stuck")]
     return Recall(
         rule_id=str(row["id"]),
         dataset=str(row["name"]),
+        rse=str(row["rse_expression"]),
         state=str(row["state"]),
-        files_ok=counts[0],
-        files=sum(counts),
         updated_at=str(row["updated_at"]),
         error=str(row["error"] or ""),
         expires_soon=bool(row["expires_at"]) and row["expires_at"] - now < RENEWED_BELOW,

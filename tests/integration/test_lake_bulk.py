@@ -112,7 +112,7 @@ def test_recalls_are_adopted_bring_the_files_and_give_the_disk_back(
     assert bulk.recall([first.dataset], DISK, tag, 3) == rules
     (rule,) = rules.values()
     (standing,) = bulk.recalls(tag)
-    assert (standing.rule_id, standing.dataset, standing.files) == (rule, first.dataset, FILES)
+    assert (standing.rule_id, standing.dataset, standing.rse) == (rule, first.dataset, DISK)
     assert bulk.recall_states([tag, "another"]).keys() == {tag, "another"}
     wait_for(lambda: bulk.recall_states([tag])[tag] == f"{rule} OK", within=60)
     assert on_disk(lake, first) == FILES
@@ -122,6 +122,18 @@ def test_recalls_are_adopted_bring_the_files_and_give_the_disk_back(
         bulk.release(rule)
     assert bulk.recalls(tag) == []
     wait_for(lambda: on_disk(lake, first) == 0, within=60)
+
+
+def test_a_recall_to_another_disk_is_another_one(
+    bulk: BulkLake, observations: list[Observation], tag: str
+) -> None:
+    """A run that is cleared from its choice of a facility may choose another."""
+    dataset = observations[0].dataset
+    made = {rse: bulk.recall([dataset], rse, tag, 3)[dataset] for rse in (DISK, COPY)}
+    assert {r.rse: r.rule_id for r in bulk.recalls(tag)} == made
+    assert bulk.recall([dataset], COPY, tag, 3)[dataset] == made[COPY] != made[DISK]
+    for rule in made.values():
+        bulk.release(rule)
 
 
 def test_a_recall_is_renewed_before_it_expires(

@@ -10,7 +10,7 @@ from hooks.lake_bulk import RECALL_LIFETIME_S, BulkLake
 from hooks.rucio_lake import RucioLake, RucioSettings
 
 RULE = {"id": "r1", "name": "/ctao/acada/o", "comments": "tag", "state": "OK", "error": None,
-        "updated_at": "", "locks_ok_cnt": 1, "locks_replicating_cnt": 0, "locks_stuck_cnt": 0}  # fmt: skip
+        "updated_at": "", "rse_expression": "DISK"}  # fmt: skip
 
 
 def lake(**client: Any) -> BulkLake:

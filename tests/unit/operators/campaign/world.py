@@ -186,7 +186,7 @@ class Lake:
 
     def recalls(self, tag: str) -> list[Recall]:
         return [
-            Recall(key, r.dataset, r.state, 0, 0, f"{r.tick:06d}", self._error(r), key in self.expiring)
+            Recall(key, r.dataset, RSE, r.state, f"{r.tick:06d}", self._error(r), key in self.expiring)
             for key, r in self.rules.items()
             if r.tag == tag
         ]
