@@ -99,6 +99,12 @@ def test_each_system_of_the_grid_is_found_by_its_name(name: str) -> None:
     assert service["networks"]["default"]["aliases"] == [f"{name}.grid.localhost"]
 
 
+def test_one_system_of_the_grid_is_made_before_the_others_that_share_its_new_volume() -> None:
+    first, *others = SYSTEMS
+    assert first not in SERVICES[first].get("depends_on", {})
+    assert all(first in SERVICES[name]["depends_on"] for name in others)
+
+
 def test_a_site_changes_its_configuration_without_a_new_image() -> None:
     further = yaml.safe_load((PROJECT / "docker-compose.worker.yaml").read_text())["services"]
     ours = {name: one for name, one in SERVICES.items() if "esap-batch:" in one["image"]}
