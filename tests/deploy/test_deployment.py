@@ -298,12 +298,15 @@ def test_a_backup_brings_back_a_run_and_a_campaign_that_go_on(
     slow = {"n_jobs": 1, "message": "slow", "behaviour": "slow", "duration_s": 240}
     run = str(alice.trigger(SLOW, slow).json()["dag_run_id"])
     wait_for(lambda: alice.tasks(SLOW, run)["await_jobs"]["state"] == "deferred", 240)
+    short = str(alice.trigger(SLOW, {**slow, "message": "short", "duration_s": 30}).json()["dag_run_id"])
+    wait_for(lambda: alice.tasks(SLOW, short)["await_jobs"]["state"] == "deferred", 240)
     deployment.script("backup.sh", tmp_path / "backup.tar.gz")
     assert (tmp_path / "backup.tar.gz").stat().st_mode & 0o777 == 0o600
     secrets = deployment.secrets()
     # Of what comes after the backup only the grid will know.
     lost, lost_run = ask(deployment, alice, zenith_deg=52)
     wait_for(lambda: state_of(alice, lost_run, "await_simulation") == "deferred", 240)
+    ended = product(alice, short, wait_for, SLOW)
 
     # All that is this deployment's is gone; the grid, which stands for the site's systems, stays.
     services = [s for s in deployment.compose("config", "--services").split() if s not in GRID]
@@ -318,6 +321,10 @@ def test_a_backup_brings_back_a_run_and_a_campaign_that_go_on(
     assert alice.run(SLOW, run)["state"] == "running"
     made = product(alice, run, wait_for, SLOW)
     assert len(jobs_of(deployment, run, SLOW)) == made["jobs"] == 1
+    wait_for(lambda: alice.run(SLOW, short)["state"] == "failed", RUN_WITHIN_S)  # its work area is empty
+    alice.clear(SLOW, short, "validate_request")
+    wait_for(lambda: alice.run(SLOW, short)["state"] == "success", RUN_WITHIN_S)
+    assert alice.xcom(SLOW, short, "report_end")["product"]["dataset"] == ended["dataset"]
     wait_for(lambda: alice.run(CAMPAIGN, campaign)["state"] in ENDED, RUN_WITHIN_S)
     end = alice.xcom(CAMPAIGN, campaign, "report_end")
     assert (end["outcome"], end["done"], end["failed"]) == ("published", 6, 0)
