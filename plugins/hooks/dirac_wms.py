@@ -51,6 +51,8 @@ POSTS_IN_FLIGHT = 4
 SANDBOXES_IN_FLIGHT = 16
 ROWS_PER_PAGE = 10_000  # DiracX's own limit on a search
 SERVER_FAULT = 500
+# How far ahead a worker node's clock is taken to be, at most, one after the other.
+CLOCKS_AHEAD = (timedelta(0), timedelta(seconds=10), timedelta(minutes=10), timedelta(days=1))
 NO_RIGHTS, TOO_EARLY = (401, 403), (408, 429)  # HTTP answers that never heal, and that do
 OVERHEAD_S = 600  # for sandboxes, inputs, validation and upload: the runner itself limits the payload
 
@@ -273,7 +275,8 @@ class DiracWms:
             self._post(batch, missing)
         there = self.submissions(batch.group)
         double = duplicates(there)
-        self._kill([a for a in double if not a.state.is_terminal], "second submission of one job")
+        alive = [a for a in double if not a.state.is_terminal]
+        self._kill(batch.group, alive, "second submission of one job")
         there = [a for a in there if a not in double]
         lacking = set(attempts.items()) - {a.key for a in there}
         if lacking:
@@ -380,18 +383,31 @@ class DiracWms:
         return Load.of(*found)
 
     def cancel(self, group: str) -> int:
-        """Kill what is not terminal; give how many that were."""
+        """Kill what is not terminal; give how many that were.
+
+        BackendUnavailable when some cannot be killed now: they are about to end, or it does not work.
+        """
         alive = [a for a in self.submissions(group) if not a.state.is_terminal]
-        self._kill(alive, "cancelled by its run")
+        self._kill(group, alive, "cancelled by its run")
         return len(alive)
 
-    def _kill(self, attempts: Sequence[Attempt], why: str) -> None:
-        if not attempts:
-            return
-        now = datetime.now(UTC).isoformat()
-        change = {"Status": "Killed", "MinorStatus": why, "Source": "esap-batch"}
-        with self._asking():
-            self._client.jobs.set_job_statuses({a.job_id: {now: change} for a in attempts})  # type: ignore[dict-item]
+    def _kill(self, group: str, attempts: Sequence[Attempt], why: str) -> None:
+        """Kill jobs of a batch, and see that they are.
+
+        DiracX takes no status that is older than a job's last one, which a worker node's clock may have
+        told, and says nothing of it.
+        """
+        left = {a.job_id for a in attempts}
+        for ahead in CLOCKS_AHEAD:
+            if not left:
+                return
+            when = (datetime.now(UTC) + ahead).isoformat()
+            change = {"Status": "Killed", "MinorStatus": why, "Source": "esap-batch"}
+            with self._asking():
+                self._client.jobs.set_job_statuses({job_id: {when: change} for job_id in sorted(left)})  # type: ignore[dict-item]
+            left &= {a.job_id for a in self.submissions(group) if not a.state.is_terminal}
+        if left:
+            raise BackendUnavailable(SYSTEM, self.settings.url, f"{len(left)} jobs are not killed yet")
 
     def reports(self, attempts: Sequence[Attempt]) -> dict[str, dict[str, Any]]:
         """Fetch `job-report.json` of terminal jobs from their output sandboxes, by job id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,16 @@ def test_cancel_kills_what_runs_and_what_waits(alice: DiracWms, wait_for: Any) -
     assert alice.cancel(batch.group) == 0
 
 
+def test_jobs_are_killed_although_a_nodes_clock_is_ahead(alice: DiracWms) -> None:
+    batch = a_batch(2)
+    ids = [a.job_id for a in alice.submit(batch, firsts(2))]
+    later = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    told = {later: {"Status": "Waiting", "MinorStatus": "by a clock that is ahead"}}
+    alice._client.jobs.set_job_statuses({ids[0]: told})
+    assert alice.cancel(batch.group) == 2
+    assert alice.counts([batch.group])[batch.group] == {JobState.CANCELLED: 2}
+
+
 def test_the_load_of_a_site_is_what_the_user_has_there(grid: Grid, alice: DiracWms) -> None:
     batch, before = a_batch(5), alice.load(PARKING)
     alice.submit(batch, firsts(5))
@@ -161,7 +172,7 @@ def test_another_user_sees_and_kills_nothing(grid: Grid, alice: DiracWms) -> Non
     assert bob.cancel(batch.group) == 0
     bob._client  # noqa: B018 - a client of bob's own
     with pytest.raises(BackendRefused):
-        bob._kill(alice.attempts(batch.group), "not mine")
+        bob._kill(batch.group, alice.attempts(batch.group), "not mine")
     assert alice.counts([batch.group])[batch.group] == {JobState.QUEUED: 3}
 
 

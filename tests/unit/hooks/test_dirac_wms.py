@@ -5,7 +5,9 @@ import gc
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -234,7 +236,9 @@ def test_of_a_double_submission_only_the_one_that_stands_counts(
             {"JobID": 10, "JobName": "g-00000-01", "Status": "Killed"}]  # fmt: skip
     killed: list[str] = []
     monkeypatch.setattr(DiracWms, "_search", lambda *_: rows)
-    monkeypatch.setattr(DiracWms, "_kill", lambda _self, found, _why: killed.extend(a.job_id for a in found))
+    monkeypatch.setattr(
+        DiracWms, "_kill", lambda _self, _group, found, _why: killed.extend(a.job_id for a in found)
+    )
     wms = DiracWms(DiracSettings("http://dirac", tmp_path / "alice.json"), tmp_path)
     assert [(a.job_id, a.state) for a in wms.attempts("g")] == [
         ("7", JobState.RUNNING),
@@ -244,3 +248,46 @@ def test_of_a_double_submission_only_the_one_that_stands_counts(
     assert len(wms.attempts("g")) == 2
     assert wms.cancel("g") == 3
     assert killed == ["7", "8", "10"]
+
+
+class Service:
+    """DiracX's rule on statuses: one that is older than the job's last counts for nothing, without a word."""
+
+    def __init__(self, ahead: dict[int, timedelta]) -> None:
+        now = datetime.now(UTC)
+        self.rows = [{"JobID": n, "JobName": f"g-{n:05d}-01", "Status": "Running"} for n in ahead]
+        self.last = {str(n): now + by for n, by in ahead.items()}
+        self.asked: list[list[str]] = []
+
+    def set_job_statuses(self, changes: dict[str, dict[str, dict[str, str]]]) -> None:
+        self.asked.append(sorted(changes))
+        for row in self.rows:
+            for when, change in changes.get(str(row["JobID"]), {}).items():
+                if datetime.fromisoformat(when) >= self.last[str(row["JobID"])]:
+                    row["Status"] = change["Status"]
+
+
+@pytest.fixture
+def killing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Service], DiracWms]:
+    def made(service: Service) -> DiracWms:
+        monkeypatch.setattr(DiracWms, "_client", SimpleNamespace(jobs=service))
+        monkeypatch.setattr(DiracWms, "_search", lambda *_: service.rows)
+        return DiracWms(DiracSettings("http://dirac", tmp_path / "alice.json"), tmp_path)
+
+    return made
+
+
+def test_jobs_are_killed_whatever_the_clocks_of_their_nodes_say(
+    killing: Callable[[Service], DiracWms],
+) -> None:
+    service = Service({7: timedelta(0), 8: timedelta(minutes=3), 9: timedelta(hours=2)})
+    assert killing(service).cancel("g") == 3
+    assert {row["Status"] for row in service.rows} == {"Killed"}
+    assert service.asked == [["7", "8", "9"], ["8", "9"], ["8", "9"], ["9"]]
+
+
+def test_a_kill_that_does_nothing_is_told(killing: Callable[[Service], DiracWms]) -> None:
+    service = Service({7: timedelta(0), 8: timedelta(days=3)})
+    with pytest.raises(BackendUnavailable, match="1 jobs are not killed yet"):
+        killing(service).cancel("g")
+    assert [row["Status"] for row in service.rows] == ["Killed", "Running"]
