@@ -183,6 +183,18 @@ def test_a_failed_job_says_why_with_the_last_lines_of_its_jobs(
     assert page.locator("details[open] pre").first.inner_text().strip()
 
 
+def test_a_page_whose_session_has_ended_goes_to_the_login_once(visit: Callable[..., Page], uws: Uws) -> None:
+    path = uws.make(PHASE="RUN", n_jobs=1, behaviour="slow", duration_s=120)
+    page = visit(f"/batch/jobs/{number(path)}")
+    page.locator(".progress").wait_for()
+    logins: list[str] = []
+    page.on("request", lambda sent: logins.append(sent.url) if "/auth/login" in sent.url else None)
+    page.context.clear_cookies()
+    page.locator("input[name=password]").wait_for()
+    assert len(logins) == 1
+    uws.post(f"{path}/phase", PHASE="ABORT")
+
+
 def test_all_can_be_done_by_keyboard(visit: Callable[..., Page], uws: Uws) -> None:
     """Make a job without touching the mouse: every stop is visible, in the order of the page."""
     page = visit("/batch/new/hello_world")
