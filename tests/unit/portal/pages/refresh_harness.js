@@ -19,7 +19,7 @@ globalThis.document = {
   },
   addEventListener: (name, done, { once = false } = {}) => listeners.push({ name, done, once }),
 };
-globalThis.fetch = (address, { redirect, signal }) =>
+globalThis.fetch = (address, { redirect, signal } = {}) =>
   new Promise((done, fail) => {
     told[address].push(clock / 1000);
     const due = answers[address];
