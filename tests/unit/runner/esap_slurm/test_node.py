@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,7 @@ def test_an_id_that_is_written_a_little_later_is_waited_for(
 def test_a_node_without_room_is_reported(area: Area, monkeypatch: pytest.MonkeyPatch) -> None:
     order(area)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("TMPDIR", "/scratch")
 
     def full(**_options: Any) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -127,7 +129,77 @@ def test_a_node_without_room_is_reported(area: Area, monkeypatch: pytest.MonkeyP
     assert node.run(area.folder, 0, 1) == 34
     report = json.loads(Path(area.out(8, 2), "job-report.json").read_text())
     assert (report["reason"], report["index"], report["attempt"]) == ("DISK_LIMIT", 8, 2)
+    assert report["message"].startswith("the worker node's disk is full: ")
     assert "No space left" in report["message"]
+
+
+def test_a_work_area_without_room_is_not_taken_for_the_nodes_disk(
+    area: Area, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order(area)
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    def full(*_arguments: Any) -> int:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(node, "run_in", full)
+    assert node.run(area.folder, 0, 1) == 34
+    report = json.loads(Path(area.out(8, 2), "job-report.json").read_text())
+    assert report["message"].startswith("the disk or the quota of the work area is full: ")
+
+
+@pytest.fixture
+def brought(tmp_path: Path) -> tuple[Path, Path]:
+    """What a runner has left on a node, and the folder for it in the work area."""
+    scratch, out = tmp_path / "scratch", tmp_path / "out"
+    scratch.mkdir()
+    out.mkdir()
+    (scratch / "job-report.json").write_text("{}")
+    (scratch / "payload.log").write_bytes(b"begin" + b"x" * node.LOG_KEPT)
+    return scratch, out
+
+
+def test_of_a_log_only_the_end_comes_back(brought: tuple[Path, Path]) -> None:
+    scratch, out = brought
+    assert node.bring_back(str(scratch), str(out))
+    assert (out / "payload.log").read_bytes() == b"x" * node.LOG_KEPT
+
+
+@pytest.mark.parametrize(
+    ("missing", "comes", "left"), [("log", True, ["job-report.json"]), ("report", False, ["payload.log"])]
+)
+def test_a_full_work_area_loses_the_report_last_and_leaves_no_part(
+    brought: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: str,
+    comes: bool,
+    left: list[str],
+) -> None:
+    scratch, out = brought
+    asked: list[str] = []
+    copy = shutil.copyfileobj
+
+    def full(source: Any, target: Any) -> None:
+        asked.append(Path(source.name).name)
+        if missing in source.name:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    assert node.bring_back(str(scratch), str(out)) is comes
+    assert asked == ["job-report.json", "payload.log"]
+    assert [p.name for p in out.iterdir()] == left
+    assert "cannot be copied to the work area: " in capsys.readouterr().err
+
+
+def test_a_job_whose_log_finds_no_room_has_the_runners_exit_code(program: Path, area: Area) -> None:
+    order(area, ends=0)
+    Path(area.out(8, 2), "payload.log.part").mkdir(parents=True)
+    process = started(program, area)
+    assert process.wait() == 0
+    assert "batch" in json.loads(Path(area.out(8, 2), "job-report.json").read_text())
 
 
 def test_other_faults_of_the_disk_are_not_taken_for_a_full_one(
