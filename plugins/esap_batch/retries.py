@@ -11,6 +11,8 @@ from esap_batch.jobs import Attempt, JobState, Limits
 
 # Running the same thing again cannot help: reasons of the runner's report (docs/runner.md).
 FINAL_REASONS = frozenset({"BAD_DESCRIPTION", "SOFTWARE_MISSING", "INPUT_MISSING", "INPUT_CORRUPT"})
+# Of these the ones that may be one node's fault, which has not mounted what others have: a second try tells.
+OF_ONE_NODE = frozenset({"SOFTWARE_MISSING", "INPUT_MISSING"})
 
 # Reasons of the runner's that leave open why, where the back end says more: a site's own memory limit kills
 # the payload and leaves the runner.
@@ -139,6 +141,11 @@ def known_attempts(attempts: Iterable[Attempt], kept: Mapping[str, Mapping[str, 
     return list(known.values())
 
 
+def cannot_heal(reason: str, tries: int) -> bool:
+    """Tell whether another try cannot help, after so many of them."""
+    return reason in FINAL_REASONS and (tries > 1 or reason not in OF_ONE_NODE)
+
+
 def limits_of(reports: Iterable[Mapping[str, Any]]) -> dict[int, Limits]:
     """Give per job index the limits that its newest attempt with a report ran under."""
     newest = sorted((r for r in reports if r.get("limits")), key=lambda r: int(r["attempt"]))
@@ -186,7 +193,7 @@ def decide(
         last, had = newest.get(index, 0), (limits or {}).get(index)
         found = diagnoses.get(index) or _unknown(index, last)
         given = raised(had, found.reason, facility, factor) if had and facility else had
-        hopeless = found.reason in FINAL_REASONS
+        hopeless = cannot_heal(found.reason, last - before)
         if facility and had and given == had and found.reason in DIMENSIONS:
             hopeless, found = True, replace(found, advice=_at_maximum(found.reason, had, facility))
         if last < attempt_limit and (not hopeless or last <= before):

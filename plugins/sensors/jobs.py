@@ -97,7 +97,9 @@ class AwaitJobs(NeedsLogin):
         site, group = Site.of(self.submission, owner_of(context)), self.submission["group"]
         attempts = site.backend.attempts(group)
         batch, kept = site.batch(self.submission), kept_reports(site, group)
-        alive, known = sum(not a.state.is_terminal for a in attempts), known_attempts(attempts, kept)
+        alive = sum(not a.state.is_terminal for a in attempts)
+        # An earlier try of the run may have had more jobs.
+        known = [a for a in known_attempts(attempts, kept) if a.index < len(batch.jobs)]
         waiting = self._submit_where_there_are_places(context, site, batch, alive, known)
         if (alive and not has_places) or waiting is not None:
             self._wait(site, limit or self._limit(context, attempts, {}), waiting or 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from esap_batch.carousel import Block, Item, Outcome, Phase
 from esap_batch.jobs import Attempt, Batch, JobState, Limits
-from esap_batch.retries import DIMENSIONS, FINAL_REASONS, Diagnosis, diagnose, known_attempts, raised
+from esap_batch.retries import DIMENSIONS, Diagnosis, cannot_heal, diagnose, known_attempts, raised
 from operators.campaign.work import Work
 from operators.reports import all_reports, keep_reports, kept_reports
 
@@ -151,11 +151,12 @@ def _failed(
     Without a recall that stands its files are to come anew, and may have been missing for that only.
     """
     obs_id, tries = item.observation.obs_id, item.attempt - item.first_attempt + 1
-    reasons = FINAL_REASONS if has_files else FINAL_REASONS - {"INPUT_MISSING"}
+    may_come = found.reason == "INPUT_MISSING" and not has_files
     had = _limits(work, number, item, report)
     more = raised(had, found.reason, work.site.facility, RAISE_BY)
     at_maximum = found.reason in DIMENSIONS and more == had
-    final = found.reason in reasons or tries >= work.rules.max_attempts or at_maximum
+    hopeless = cannot_heal(found.reason, tries) and not may_come
+    final = hopeless or tries >= work.rules.max_attempts or at_maximum
     LOG.warning("observation %d: %s%s", obs_id, found, "" if final else "; trying again")
     for line in found.log_tail:
         LOG.warning("    | %s", line)

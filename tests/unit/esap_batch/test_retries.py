@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from esap_batch.facilities import Facility, load_facilities
 from esap_batch.jobs import Attempt, JobState, Limits
 from esap_batch.retries import (
+    OF_ONE_NODE,
     Diagnosis,
     decide,
     diagnose,
@@ -75,9 +76,17 @@ def test_what_the_runner_knows_better_is_told_by_the_runner() -> None:
 
 
 def test_a_storage_that_is_down_is_worth_another_try_and_a_lost_file_is_not() -> None:
-    for reason, again in (("INPUT_UNREACHABLE", {0: 2}), ("INPUT_MISSING", {}), ("INPUT_CORRUPT", {})):
-        broken = attempt(0, 1, FAILED)
+    for reason, again in (("INPUT_UNREACHABLE", {0: 3}), ("INPUT_MISSING", {}), ("INPUT_CORRUPT", {})):
+        broken = attempt(0, 2, FAILED)
         assert decide(1, [broken], {0: diagnose(broken, report(reason))}, 3, 0).resubmit == again
+
+
+@pytest.mark.parametrize("reason", sorted(OF_ONE_NODE))
+def test_what_one_node_may_lack_is_tried_on_another_once(reason: str) -> None:
+    first, second = attempt(0, 1, FAILED), attempt(0, 2, FAILED)
+    assert decide(1, [first], {0: diagnose(first, report(reason))}, 3, 0).resubmit == {0: 2}
+    again = decide(1, [first, second], {0: diagnose(second, report(reason))}, 3, 0)
+    assert (again.resubmit, again.failures_exceeded) == ({}, True)
 
 
 def test_failed_and_cancelled_jobs_are_tried_again_and_completed_ones_never() -> None:
@@ -95,9 +104,9 @@ def test_a_job_that_was_never_submitted_is_submitted() -> None:
 
 def test_what_cannot_be_helped_is_not_tried_again() -> None:
     broken = attempt(0, 1, FAILED)
-    decision = decide(1, [broken], {0: diagnose(broken, report("SOFTWARE_MISSING"))}, 3, 0)
+    decision = decide(1, [broken], {0: diagnose(broken, report("BAD_DESCRIPTION"))}, 3, 0)
     assert decision.failures_exceeded
-    assert decision.failed[0].reason == "SOFTWARE_MISSING"
+    assert decision.failed[0].reason == "BAD_DESCRIPTION"
 
 
 def test_a_limit_is_a_limit() -> None:

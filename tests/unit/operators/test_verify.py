@@ -128,7 +128,7 @@ def test_a_file_without_its_validators_report_does_not_pass(world: World) -> Non
 def test_a_job_that_may_fail_is_not_missed(world: World) -> None:
     submission = world.submission(2, allowed_failures=1)
     world.done(0)
-    world.fail(1, reason="SOFTWARE_MISSING")
+    world.fail(1, reason="BAD_DESCRIPTION")
     ended = AwaitJobs(task_id="await", submission=submission).execute(world.context())
     task = VerifyOutputs(
         task_id="v", steering=steering(), submission=submission, ended=ended, product=PRODUCT

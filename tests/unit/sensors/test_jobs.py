@@ -125,16 +125,35 @@ def test_it_gives_up_for_good_naming_job_reason_and_what_to_do(world: World) -> 
 
 def test_what_another_try_cannot_mend_is_not_tried_again(world: World) -> None:
     submission = world.submission(1)
-    world.fail(0, reason="SOFTWARE_MISSING")
-    with pytest.raises(AirflowFailException, match="SOFTWARE_MISSING"):
+    world.fail(0, reason="BAD_DESCRIPTION")
+    with pytest.raises(AirflowFailException, match="BAD_DESCRIPTION"):
         task(submission).execute(world.context())
     assert submitted(world) == []
+
+
+def test_what_one_node_may_lack_is_tried_once_more(world: World) -> None:
+    submission = world.submission(1)
+    world.fail(0, reason="SOFTWARE_MISSING")
+    wait = deferred(task(submission), world)
+    assert submitted(world) == ["submit 0:2"]
+    world.fail(0, 2, reason="SOFTWARE_MISSING")
+    with pytest.raises(AirflowFailException, match="choose a facility that has the software"):
+        task(submission).resume(world.context(), ENDED, wait.kwargs["limit"])
+
+
+def test_jobs_of_an_earlier_try_that_had_more_of_them_do_not_count(world: World) -> None:
+    world.submission(3)
+    for index in range(3):
+        world.done(index)
+    fewer = world.submission(2)
+    given = task(fewer).execute(world.context())
+    assert (given["done"], given["failed"]) == (2, 0)
 
 
 def test_many_failures_are_summed_up(world: World) -> None:
     submission = world.submission(5)
     for index in range(5):
-        world.fail(index, reason="SOFTWARE_MISSING")
+        world.fail(index, reason="BAD_DESCRIPTION")
     with pytest.raises(AirflowFailException, match=r"5 of 5 jobs .* \(and 2 more, see the log\)$"):
         task(submission).execute(world.context())
 
@@ -312,11 +331,11 @@ def test_finished_jobs_stay_finished_when_the_back_end_has_forgotten_them(world:
 
 def test_a_user_who_clears_gets_another_go_also_where_trying_again_did_not_help(world: World) -> None:
     submission = world.submission(1)
-    world.fail(0, reason="SOFTWARE_MISSING")
+    world.fail(0, reason="BAD_DESCRIPTION")
     cleared(world)
     wait = deferred(task(submission), world)
     assert submitted(world) == ["submit 0:2"]
-    world.fail(0, 2, reason="SOFTWARE_MISSING")
+    world.fail(0, 2, reason="BAD_DESCRIPTION")
     with pytest.raises(AirflowFailException, match="attempt 2"):
         task(submission).resume(world.context(), ENDED, wait.kwargs["limit"])
 

@@ -136,9 +136,15 @@ def test_inputs_that_were_missing_since_their_recall_had_expired_are_recalled(wo
 
 
 def test_inputs_that_are_missing_though_their_recall_stands_are_a_failure(world: World) -> None:
-    world.reasons = {1: ["INPUT_MISSING"]}
+    world.reasons = {1: ["INPUT_MISSING", "INPUT_MISSING"]}
     world.finish()
-    assert (world.items()[1].outcome, world.items()[1].attempt) == (Outcome.FAILED, 1)
+    assert (world.items()[1].outcome, world.items()[1].attempt) == (Outcome.FAILED, 2)
+
+
+def test_inputs_that_one_node_does_not_see_are_read_by_another(world: World) -> None:
+    world.reasons = {1: ["INPUT_MISSING"]}
+    assert world.finish().total.observations == {"done": 2}
+    assert world.items()[1].attempt == 2
 
 
 def test_a_job_that_ran_out_of_memory_and_left_no_report_gets_more_too(world: World) -> None:
