@@ -145,12 +145,15 @@ class Jobs:
         return self._get(number)
 
     async def start(self, job_id: int) -> JobView:
-        """Start a job that is PENDING; one that has been started is given as it is."""
+        """Start a job that is PENDING; one that runs, or has its result, is given as it is.
+
+        Clients make a job and then start it: what they were given may be a standing equal one.
+        """
         note(acts.JOB_SUBMIT, job=job_id)
         job = await self.get(job_id)
         note(workflow=job.workflow)
         if job.phase is not Phase.PENDING:
-            if job.started_at and not job.phase.is_final:
+            if job.phase is Phase.COMPLETED or (job.started_at and not job.phase.is_final):
                 return job
             raise Conflict(f"job {job_id} is {job.phase}: only a PENDING job can be started")
         if job.owner != self.user.get_name():  # its run would be somebody else's

@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from airflow.models.dagrun import DagRun
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from store.sessions import now
 from store.tables import Job
 
 Esap = Callable[..., TestClient]
@@ -32,6 +34,12 @@ def made(client: TestClient, **given: Any) -> dict[str, Any]:
 def rows(database: Any) -> int:
     with Session(database) as session:
         return session.scalar(select(func.count()).select_from(Job)) or 0
+
+
+def ended(database: Any, state: str) -> None:
+    """Bring all runs to a state."""
+    with Session(database) as session, session.begin():
+        session.execute(update(DagRun).values(state=state, end_date=now()))
 
 
 def test_a_job_is_made_pending_with_typed_fields_and_its_token(
@@ -56,6 +64,28 @@ def test_run_starts_the_run_with_the_typed_request(alice: TestClient, triggered:
     ((dag, run, conf),) = triggered
     assert (dag, conf) == ("hello_world", {"n_jobs": 2, "force": True})
     assert run.startswith(f"uws-{number}-")
+
+
+@pytest.mark.parametrize("state", ["running", "success"])
+def test_a_client_that_makes_and_then_runs_an_equal_job_gets_the_standing_one(
+    alice: TestClient, triggered: list[Any], database: Any, state: str
+) -> None:
+    first = made(alice, workflow="hello_world", n_jobs="2")["jobId"]
+    alice.post(f"{JOBS}{first}/phase/", data={"PHASE": "RUN"})
+    ended(database, state)
+    assert made(alice, workflow="hello_world", n_jobs="2")["jobId"] == first
+    again = alice.post(f"{JOBS}{first}/phase/", data={"PHASE": "RUN"})
+    assert (again.status_code, len(triggered)) == (303, 1)
+
+
+def test_a_job_that_has_failed_or_was_ended_cannot_be_run_again(alice: TestClient, database: Any) -> None:
+    failed = made(alice, workflow="hello_world", n_jobs="2")["jobId"]
+    alice.post(f"{JOBS}{failed}/phase/", data={"PHASE": "RUN"})
+    ended(database, "failed")
+    aborted = made(alice, workflow="hello_world", n_jobs="3")["jobId"]
+    alice.post(f"{JOBS}{aborted}/phase/", data={"PHASE": "ABORT"})
+    for number in (failed, aborted):
+        assert alice.post(f"{JOBS}{number}/phase/", data={"PHASE": "RUN"}).status_code == 409
 
 
 @pytest.mark.parametrize(
@@ -199,8 +229,8 @@ def test_a_worker_does_its_job_by_its_token_alone(alice: TestClient, esap: Esap)
     assert tell("ERROR") == 401
     seen = alice.get(path).json()
     assert seen["startTime"] <= seen["endTime"]
-    assert alice.post(f"{path}phase/", json={"PHASE": "RUN"}).status_code == 409
-    assert alice.post(f"{path}phase/", json={"PHASE": "ABORT"}).json()["phase"] == "COMPLETED"
+    for command in ("RUN", "ABORT"):
+        assert alice.post(f"{path}phase/", json={"PHASE": command}).json()["phase"] == "COMPLETED"
 
 
 def test_a_worker_that_fails_tells_the_end_of_its_report(alice: TestClient, esap: Esap) -> None:
