@@ -8,11 +8,13 @@ import time
 from typing import List, Optional, Sequence
 
 COMMAND_TIMEOUT_S = float(os.environ.get("ESAP_SLURM_TIMEOUT_S", "30"))
-# What SLURM's commands say when the controller, not the question, is at fault.
+# What SLURM says when the controller, not the question, is at fault, or when there is only no room now.
+# A limit is known by its name: "(job submit limit, user's size ...)" is said of every one that is passed.
 TRANSIENT = re.compile(
     r"unable to contact slurm controller|unable to connect|connection refused|timed out|temporarily|"
     r"communication connection failure|zero bytes were transmitted|transport endpoint|"
-    r"problem talking to the database|authentication credential",
+    r"problem talking to the database|authentication credential|"
+    r"(Max|Grp)Submit|partition not available|maintenance",
     re.IGNORECASE,
 )
 NO_ACCOUNTING = re.compile(r"accounting storage is disabled", re.IGNORECASE)

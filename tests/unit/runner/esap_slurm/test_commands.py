@@ -6,6 +6,8 @@ from runner.esap_slurm import commands
 from runner.esap_slurm.commands import SiteError, accounting, largest_array, queue, slurm, tasks_of
 from tests.unit.runner.esap_slurm.conftest import Says
 
+VIOLATES = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+
 
 @pytest.mark.parametrize(
     ("text", "tasks"),
@@ -50,6 +52,12 @@ def test_accounting_that_is_down_is_no_missing_accounting(says: Says) -> None:
         ("Unable to contact slurm controller (connect failure)", "unavailable"),
         ("Batch job submission failed: Socket timed out on send/recv operation", "unavailable"),
         ("Batch job submission failed: Resource temporarily unavailable", "unavailable"),
+        (f"sbatch: error: AssocMaxSubmitJobLimit\n{VIOLATES}", "unavailable"),
+        (f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{VIOLATES}", "unavailable"),
+        (f"sbatch: error: QOSGrpSubmitJobsLimit\n{VIOLATES}", "unavailable"),
+        (f"sbatch: error: QOSMaxWallDurationPerJobLimit\n{VIOLATES}", "refused_for_good"),
+        ("Required partition not available (inactive or drain)", "unavailable"),
+        ("Job can not start due to maintenance reservation.", "unavailable"),
         ("Batch job submission failed: Invalid partition name specified", "refused_for_good"),
         ("Batch job submission failed: Invalid account or account/partition combination", "refused_for_good"),
     ],
