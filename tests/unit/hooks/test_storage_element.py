@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -23,6 +24,24 @@ def test_a_file_is_written_whole_and_read_back(tmp_path: Path) -> None:
     assert SE.stat(pfn) == expected
     assert SE.read(pfn) == b"hello"
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+@pytest.mark.parametrize("broken", ["fsync", "unlink"])
+def test_a_disk_that_is_full_is_told_and_no_part_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def unlink(_path: Path) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(os, "fsync", full)
+    if broken == "unlink":
+        monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(OSError, match="No space left"):
+        SE.put(url(tmp_path / "x"), b"one")
+    assert len(list(tmp_path.iterdir())) == (broken == "unlink")
 
 
 def test_writing_again_replaces(tmp_path: Path) -> None:
