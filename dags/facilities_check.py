@@ -1,7 +1,8 @@
 """Tests every facility that is switched on.
 
-What is out of order gets no jobs until a later check finds it in order, or the result is older than `trust_s` of
-config/facilities_check.yaml. That file also holds the schedule; without one the check is started by hand.
+What is out of order gets no jobs until a later check finds it in order, or the result is older than
+`trust_s` of config/facilities_check.yaml. That file also holds the schedule; without one the check is
+started by hand.
 """
 
 from __future__ import annotations
