@@ -11,7 +11,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from structlog.contextvars import bind_contextvars
 
-from esap_batch.jobs import JobCounts, JobState
+from esap_batch.jobs import JobBackend, JobCounts, JobState
 from hooks.backends import BackendRef, backend_in_trigger
 from hooks.broker import LoginNeeded
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
@@ -153,10 +153,11 @@ async def _cancel_batches(trigger: BaseTrigger, ref: BackendRef, groups: Sequenc
     if await is_taken_over(trigger):
         trigger.log.info("another triggerer watches from here on; nothing is cancelled")
         return
-    backend, _ = await backend_in_trigger(ref, closing=True)
+    backend: JobBackend | None = None
     for group in groups:
         for left in reversed(range(CANCEL_TRIES)):
             try:
+                backend = backend or (await backend_in_trigger(ref, closing=True))[0]
                 killed = await asyncio.to_thread(backend.cancel, group)
             except LoginNeeded as needed:
                 trigger.log.error("the jobs of batch %s go on until their own limits: %s", group, needed)

@@ -155,6 +155,23 @@ def test_a_kill_cancels_the_jobs_and_tries_again(monkeypatch: pytest.MonkeyPatch
     assert backend.cancelled == ["g"] * (broken + 1)
 
 
+def test_a_kill_tries_again_when_its_connection_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, hiccups = Backend(), [ConnectionError("api-server away")] * 2
+
+    async def open_backend(_ref: BackendRef, *, closing: bool) -> tuple[Backend, float]:
+        if hiccups:
+            raise hiccups.pop()
+        return backend, 0.001
+
+    async def at_once(_seconds: float) -> None:
+        """Take no time between two tries."""
+
+    monkeypatch.setattr(module, "backend_in_trigger", open_backend)
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    asyncio.run(trigger().on_kill())
+    assert backend.cancelled == ["g"]
+
+
 def test_a_kill_goes_on_when_airflow_cancels_the_trigger_again(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = Backend()
     serve(monkeypatch, backend)
