@@ -131,7 +131,7 @@ def answer_logs(question: Json) -> Json:
     if at is None:
         return {}
     (path, out), task = at, question["job"].partition("_")[2]
-    area, serial = os.path.dirname(path), os.path.basename(path)[:4]
+    area, serial = os.path.dirname(path), os.path.splitext(os.path.basename(path))[0]
     names = [os.path.join(area, f"slurm-{serial}-{task}.out")]
     names += [os.path.join(out, name) for name in ("std.out", "std.err", *LOGS)]
     return {os.path.basename(name): tail(name) for name in names if os.path.isfile(name)}

@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import time
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterable, Iterator, List
 
 from .commands import SiteError
 
@@ -81,6 +81,12 @@ def stage_file(area: str, index: int, attempt: int) -> str:
     return os.path.join(area, STAGES, job_name(index, attempt))
 
 
+def serials(names: Iterable[str], *suffixes: str) -> List[int]:
+    """Give the numbers of the orders that these files belong to, the lowest first."""
+    found = (re.match(r"^([0-9]{4,})\.([a-z]+)$", name) for name in names)
+    return sorted(int(one.group(1)) for one in found if one and one.group(2) in suffixes)
+
+
 class Order:
     """One job array: what is written before it is submitted, and SLURM's id once it has one."""
 
@@ -138,13 +144,11 @@ class Area:
     def orders(self) -> List[Order]:
         """Give all orders, the oldest first."""
         names = os.listdir(self.folder) if self.exists else []
-        serials = sorted(int(name[:4]) for name in names if re.match(r"^\d{4}\.json$", name))
-        return [Order(self.folder, serial) for serial in serials]
+        return [Order(self.folder, serial) for serial in serials(names, "json")]
 
     def next_serial(self) -> int:
         """Give the number of the next order: one that none has ever had."""
-        used = [int(name[:4]) for name in os.listdir(self.folder) if re.match(r"^\d{4}\.(json|void)$", name)]
-        return max(used, default=-1) + 1
+        return max(serials(os.listdir(self.folder), "json", "void"), default=-1) + 1
 
     def out(self, index: int, attempt: int) -> str:
         """Name the folder of a job's report and logs."""

@@ -65,6 +65,13 @@ def test_reports_and_logs_are_found_by_slurms_id(ended: None, ask: Any) -> None:
     assert ask("logs", job="99_0") == {"answer": {}}
 
 
+def test_logs_of_the_ten_thousandth_order_are_found(ended: None, ask: Any, area: Area) -> None:
+    write_json(area.path("10000.json"), {"jobs": [[7, 3]], "time": time.time()})
+    Path(area.owner_folder, "ids", "13").symlink_to(area.path("10000.json"))
+    Path(area.path("slurm-10000-0.out")).write_text("hm\n")
+    assert ask("logs", job="13_0") == {"answer": {"slurm-10000-0.out": "hm\n"}}
+
+
 def test_cleaning_up_keeps_what_became_of_the_jobs(ended: None, ask: Any, says: Says, area: Area) -> None:
     before = ask("attempts", group="esap-abc")
     assert ask("clean_up", group="esap-abc") == {"answer": 2}

@@ -33,6 +33,15 @@ def test_the_number_of_an_order_is_never_used_again(area: Area) -> None:
     assert area.next_serial() == 3
 
 
+def test_there_may_be_more_orders_than_four_digits_count(area: Area) -> None:
+    for serial in (9999, 10000):
+        assert area.next_serial() in (0, serial)
+        write_json(area.path(f"{serial:04d}.json"), {"jobs": [[serial, 1]]})
+    assert [o.serial for o in area.orders()] == [9999, 10000]
+    Order(area.folder, 10000).drop()
+    assert area.next_serial() == 10001
+
+
 def test_a_document_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "states.json"
     write_json(str(path), [1])
