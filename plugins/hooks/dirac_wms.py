@@ -49,6 +49,7 @@ SYSTEM = "DiracX"
 JOBS_PER_POST = 20  # DiracX's own limit on submit_jdl_jobs
 POSTS_IN_FLIGHT = 4
 SANDBOXES_IN_FLIGHT = 16
+SANDBOX_TIMEOUT_S = 60
 ROWS_PER_PAGE = 10_000  # DiracX's own limit on a search
 SERVER_FAULT = 500
 # How far ahead a worker node's clock is taken to be, at most, one after the other.
@@ -432,6 +433,7 @@ async def _create_sandbox(client: AsyncDiracClient, paths: list[Path]) -> str:
 
 async def _fetch_reports(client: AsyncDiracClient, attempts: Sequence[Attempt]) -> dict[str, dict[str, Any]]:
     import httpx2
+    import zstandard
 
     gate = asyncio.Semaphore(SANDBOXES_IN_FLIGHT)
     reports: dict[str, dict[str, Any]] = {}
@@ -445,10 +447,15 @@ async def _fetch_reports(client: AsyncDiracClient, attempts: Sequence[Attempt]) 
                     LOG.warning("the sandbox %s of job %s is lost", pfn, attempt.job_id)
                     continue
                 answer.raise_for_status()
-                if (content := read_member(answer.content, REPORT)) is not None:
-                    reports[attempt.job_id] = json.loads(content)
+                try:
+                    content = read_member(answer.content, REPORT)
+                    if content is not None:
+                        reports[attempt.job_id] = json.loads(content)
+                except (zstandard.ZstdError, tarfile.TarError, ValueError) as error:
+                    LOG.warning("the sandbox %s of job %s is damaged: %s", pfn, attempt.job_id, error)
 
-    async with httpx2.AsyncClient() as http:
+    transport = httpx2.AsyncHTTPTransport(retries=2)
+    async with httpx2.AsyncClient(timeout=SANDBOX_TIMEOUT_S, transport=transport) as http:
         await asyncio.gather(*(fetch(http, a) for a in attempts))
     return reports
 

@@ -106,6 +106,8 @@ class AwaitJobs(NeedsLogin):
         busy = {a.index for a in attempts if not a.state.is_terminal}
         attempts = [a for a in known if a.index not in busy]
         reports = all_reports(site, attempts, kept)
+        if reports.keys() - kept.keys():
+            keep_reports(site, group, attempts, reports)
         diagnoses = self._diagnose(site, batch, latest_attempts(attempts), reports)
         limit = limit or self._limit(context, attempts, diagnoses)
         decision = self._decide(site, batch, attempts, diagnoses, reports, limit)
@@ -114,7 +116,6 @@ class AwaitJobs(NeedsLogin):
         self._show(decision)
         if not decision.is_final:
             self._wait(site, limit, self._submit_again(context, site, batch, decision))
-        keep_reports(site, group, attempts, reports)
         return self._finish(context, site, batch, decision, reports)
 
     def _limit(

@@ -181,8 +181,8 @@ def sandbox(report: dict[str, Any]) -> bytes:
     return zstandard.ZstdCompressor().compress(stream.getvalue())
 
 
-def test_a_lost_sandbox_takes_no_other_report_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store has lost what DIRAC still knows; an error of the store is no such thing."""
+def test_a_lost_or_damaged_sandbox_takes_no_other_report_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store has lost, or spoilt, what DIRAC still knows; an error of the store is no such thing."""
 
     async def named(job_id: int, _kind: str) -> list[str]:
         return [str(job_id)]
@@ -192,13 +192,15 @@ def test_a_lost_sandbox_takes_no_other_report_with_it(monkeypatch: pytest.Monkey
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         status = {"/8": 404, "/9": 503}.get(request.url.path, 200)
-        return httpx2.Response(status, content=sandbox({"reason": "OK"}))
+        whole = sandbox({"reason": "OK"})
+        content = {"/5": whole[: len(whole) // 2], "/6": zstandard.compress(b"no tar")}
+        return httpx2.Response(status, content=content.get(request.url.path, whole))
 
-    transport, opened = httpx2.MockTransport(answer), httpx2.AsyncClient
-    monkeypatch.setattr(httpx2, "AsyncClient", lambda: opened(transport=transport))
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_: httpx2.MockTransport(answer))
     client: Any = SimpleNamespace(jobs=SimpleNamespace(get_job_sandbox=named, get_sandbox_file=placed))
-    seven, eight, nine = (Attempt(n, 0, 1, JobState.DONE) for n in "789")
-    assert asyncio.run(dirac_wms._fetch_reports(client, [seven, eight])) == {"7": {"reason": "OK"}}
+    five, six, seven, eight, nine = (Attempt(n, 0, 1, JobState.DONE) for n in "56789")
+    found = asyncio.run(dirac_wms._fetch_reports(client, [five, six, seven, eight]))
+    assert found == {"7": {"reason": "OK"}}
     with pytest.raises(httpx2.HTTPStatusError):
         asyncio.run(dirac_wms._fetch_reports(client, [seven, nine]))
 

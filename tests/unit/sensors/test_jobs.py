@@ -424,8 +424,24 @@ def test_jobs_are_tried_again_beside_those_that_run(world: World, places: FakePl
     places.given = [2]
     with pytest.raises(TaskDeferred) as wait:
         task(submission).resume(world.context(), {"status": "places"}, 3)
-    assert world.events == ["places at lapalma for alice of ctao: 1 + 3", "submit 0:2,1:2"]
+    asked = "places at lapalma for alice of ctao: 1 + 3"
+    assert world.events == ["put reports.json", asked, "submit 0:2,1:2"]
     assert wait.value.trigger.serialize()[1]["waiting"] == 1
+
+
+def test_a_report_is_fetched_once_however_often_there_are_places(world: World, places: FakePlaces) -> None:
+    submission = world.submission(3)
+    world.done(0)
+    fetched = []
+    fetch = world.backend.reports
+    world.backend.reports = lambda attempts: fetched.extend(attempts) or fetch(attempts)  # type: ignore[method-assign,func-returns-value]
+    for turn in range(2):
+        if turn:
+            world.done(1)
+        places.given = [0]
+        with pytest.raises(TaskDeferred):
+            task(submission).resume(world.context(), {"status": "places"}, 3)
+    assert [a.index for a in fetched] == [0, 1]
 
 
 def test_a_job_that_is_tried_again_needs_a_place_too(world: World, places: FakePlaces) -> None:
