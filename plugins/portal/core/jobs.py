@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 LIFETIME = timedelta(days=30)  # of a job whose client asks for nothing else
 LONGEST_LIFETIME = timedelta(days=365)
 STANDING = (Phase.QUEUED, Phase.EXECUTING, Phase.HELD, Phase.SUSPENDED, Phase.UNKNOWN, Phase.COMPLETED)
+ERROR_OF = (
+    "error_of"  # note: the end of the run that the kept error is about, which may be cleared and end anew
+)
 EXTERNAL = ""  # DAG of a job that a worker outside of Airflow does
 Owners = Collection[str] | None  # whose jobs a caller may see; None for everybody's
 

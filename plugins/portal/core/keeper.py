@@ -24,6 +24,7 @@ from esap_batch.acts import JOB_END
 from hooks.audit import write_act
 from hooks.broker import SERVICE
 from portal.core.airflow_api import AirflowApi
+from portal.core.jobs import ERROR_OF
 from portal.core.phases import RUN_OF_JOB, Phase, phase_column
 from portal.core.refusals import Conflict, NotFound
 from store.sessions import now, transaction
@@ -125,7 +126,8 @@ def _write(session: Session, job: Any, moment: datetime, why: str, *, is_destroy
     if is_destroyed:
         job.archived_at = moment
     else:
-        job.aborted_at = job.aborted_at or moment
+        job.aborted_at = moment  # also where an earlier one was followed by another try
+        job.notes = {k: v for k, v in job.notes.items() if k not in (ERROR_OF, "fatal")}
         job.error = f"The job was ended: {why} ({job.execution_duration} s)."
     session.flush()
 

@@ -21,7 +21,7 @@ from esap_batch.workflows import Workflow, load_workflow, workflow_names
 from hooks.settings import config_dir
 from portal.core import jobs, starts
 from portal.core.airflow_api import AirflowApi
-from portal.core.jobs import LONGEST_LIFETIME, JobView, Wanted
+from portal.core.jobs import ERROR_OF, LONGEST_LIFETIME, JobView, Wanted
 from portal.core.phases import Phase
 from portal.core.refusals import BadRequest, Conflict, Forbidden, NotFound, Refusal
 from store.sessions import now, transaction
@@ -246,7 +246,9 @@ class Jobs:
 
     async def keep_error(self, job: JobView, text: str, *, fatal: bool) -> None:
         """Keep why a job has failed, so that nobody need look it up again."""
-        await self._change(job.id, Job.error.is_(None), error=text, notes={**job.notes, "fatal": fatal})
+        unchanged = Job.error.is_not_distinct_from(job.error)
+        notes = {**job.notes, "fatal": fatal, ERROR_OF: str(job.end_time)}
+        await self._change(job.id, unchanged, error=text, notes=notes)
 
     def _require_owner(self, job: JobView) -> None:
         """Those whom a group's sharing shows a job may not change it."""

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from portal.core.jobs import ERROR_OF
 from portal.core.phases import Phase
 from portal.core.refusals import NotFound
 from portal.results.logs import entries
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from portal.core.jobs import JobView
     from portal.core.service import Jobs
 
+ENDED = (Phase.ABORTED, Phase.ARCHIVED)
 FATAL = ("validate_request",)  # the same request fails there again
 LAST_TASK = "report_end"  # fails whatever has failed before it
 ERRORS = ("error", "critical")
@@ -40,15 +42,30 @@ class Failure:
 async def failure_of(job: JobView, jobs: Jobs) -> Failure | None:
     """Say why a job has failed or was ended; None when there is nothing to say.
 
-    It is looked up once in Airflow's logs and kept in the job's row.
+    It is looked up once in Airflow's logs, for each end of the run, and kept in the job's row.
     """
-    if job.error is not None:
-        return Failure(job.error, bool(job.notes.get("fatal")))
+    if known := kept(job):
+        return known
     if job.phase is not Phase.ERROR or job.dag_run_id is None:
         return None
     found = await _look_up(job, job.dag_run_id, jobs.airflow)
     await jobs.keep_error(job, found.text, fatal=found.is_fatal)
     return found
+
+
+def kept(job: JobView) -> Failure | None:
+    """Give what has been kept of why a job has failed or was ended; None without a look into the logs."""
+    if job.error is None or (job.dag_run_id and not _is_of_this_end(job)):
+        return None
+    return Failure(job.error, bool(job.notes.get("fatal")))
+
+
+def _is_of_this_end(job: JobView) -> bool:
+    """Tell errors from those of an earlier end of the run: who clears its failed tasks has it go on."""
+    told = job.notes.get(ERROR_OF)
+    if told is None:  # what the service itself says of a run that it has ended
+        return job.phase in ENDED
+    return job.phase in (Phase.ERROR, *ENDED) and told == str(job.end_time)
 
 
 async def _look_up(job: JobView, run_id: str, airflow: AirflowApi) -> Failure:
