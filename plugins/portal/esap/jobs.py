@@ -30,6 +30,7 @@ from portal.esap.callers import Caller, JobId, NotAWorker, OnlyTheWorker, UsersJ
 from portal.esap.paging import Page, PageWish, page_of
 from portal.esap.responses import answer, body, refusals, to_job
 from portal.esap.shapes import BATCH, JobDocument, job_document
+from portal.results.failures import failure_of
 from store.sessions import transaction
 
 router = APIRouter(prefix="/uws/jobs", tags=["ESAP's UWS"])
@@ -242,12 +243,14 @@ def see(request: Request, job: JobView, token: str | None = None) -> JSONRespons
 
 
 async def _document(request: Request, job: JobView, mine: Jobs | None = None) -> dict[str, Any]:
-    results = []
+    """Describe a job; only for its user what its run has left is looked up, with their rights."""
+    results, failure = [], await failure_of(job, mine) if mine else None
     if mine and job.phase.is_final and job.dag_run_id:
         from portal.results.listing import list_results
 
         results = await list_results(job)
-    return job_document(job, job_address(request, job.id), results, public_base(request))
+    address, base = job_address(request, job.id), public_base(request)
+    return job_document(job, address, results, base, failure=failure)
 
 
 def _user(caller: Jobs | Worker) -> Jobs:

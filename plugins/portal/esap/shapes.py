@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from esap_batch.parameters import text
 from portal.core.phases import Phase
+from portal.results.failures import Failure, kept
 
 if TYPE_CHECKING:
     from portal.core.jobs import JobView
@@ -129,9 +130,19 @@ class SteeringDocument(BaseModel):
 
 
 def job_document(
-    job: JobView, url: str, results: Iterable[Result] = (), base: str = "", token: str | None = None
+    job: JobView,
+    url: str,
+    results: Iterable[Result] = (),
+    base: str = "",
+    *,
+    token: str | None = None,
+    failure: Failure | None = None,
 ) -> dict[str, Any]:
-    """Describe a job. `results` are those of its run; a worker's own are in the job."""
+    """Describe a job. `results` are those of its run; a worker's own are in the job.
+
+    Without a `failure` that has been looked up, the error is the one that is kept.
+    """
+    failure = failure or kept(job)
     return {
         "url": url,
         "jobId": job.id,
@@ -141,7 +152,7 @@ def job_document(
         "phase": job.phase.value,
         "parameters": parameters_of(job),
         "results": [*_status(job), *_told_results(job), *(_result(r, base) for r in results)],
-        "errorSummary": job.error,
+        "errorSummary": failure.text if failure else None,
         "ownerId": job.owner,
         "quote": utc(job.quote),
         "startTime": utc(job.start_time),

@@ -13,6 +13,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from portal.core.airflow_api import AirflowApi
+from portal.results import listing
 from store.sessions import now
 from store.tables import Job
 
@@ -40,6 +42,10 @@ def ended(database: Any, state: str) -> None:
     """Bring all runs to a state."""
     with Session(database) as session, session.begin():
         session.execute(update(DagRun).values(state=state, end_date=now()))
+
+
+async def no_results(_job: Any) -> list[Any]:
+    return []
 
 
 def test_a_job_is_made_pending_with_typed_fields_and_its_token(
@@ -76,6 +82,25 @@ def test_a_client_that_makes_and_then_runs_an_equal_job_gets_the_standing_one(
     assert made(alice, workflow="hello_world", n_jobs="2")["jobId"] == first
     again = alice.post(f"{JOBS}{first}/phase/", data={"PHASE": "RUN"})
     assert (again.status_code, len(triggered)) == (303, 1)
+
+
+def test_the_document_of_a_failed_job_says_why_though_nobody_has_looked(
+    alice: TestClient, triggered: list[Any], database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tasks(*_: Any) -> list[Any]:
+        return []
+
+    monkeypatch.setattr(AirflowApi, "tasks", tasks)
+    monkeypatch.setattr(listing, "list_results", no_results)
+    number = made(alice, workflow="hello_world", n_jobs="2")["jobId"]
+    alice.post(f"{JOBS}{number}/phase/", data={"PHASE": "RUN"})
+    ended(database, "failed")
+    why = "The run was ended before it had a result."
+    assert alice.get(f"{JOBS}{number}/").json()["errorSummary"] == why
+    assert alice.get(JOBS).json()["results"][0]["errorSummary"] == why
+    ended(database, "success")
+    assert alice.get(f"{JOBS}{number}/").json()["errorSummary"] is None
+    assert alice.get(JOBS).json()["results"][0]["errorSummary"] is None
 
 
 def test_a_job_that_has_failed_or_was_ended_cannot_be_run_again(alice: TestClient, database: Any) -> None:
