@@ -432,7 +432,7 @@ def test_jobs_are_tried_again_beside_those_that_run(world: World, places: FakePl
 def test_a_report_is_fetched_once_however_often_there_are_places(world: World, places: FakePlaces) -> None:
     submission = world.submission(3)
     world.done(0)
-    fetched = []
+    fetched: list[Any] = []
     fetch = world.backend.reports
     world.backend.reports = lambda attempts: fetched.extend(attempts) or fetch(attempts)  # type: ignore[method-assign,func-returns-value]
     for turn in range(2):
