@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from esap_batch.errors import MISSING, ConfigurationError, Problem, shown
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 STEERING_VERSION = 1
 MAX_BYTES = 64 * 1024
 WHOLE = "the request"
+MULTILINE = "multiline"  # format of text with line breaks, which Airflow's form knows too
 CrossCheck = Callable[[Mapping[str, Any], Workflow], list[Problem]]
 _TYPES = {
     "string": "text",
@@ -53,18 +54,25 @@ def validate(conf: object, workflow: Workflow) -> list[Problem]:
     validator = Draft202012Validator(workflow.schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
     given = _given(conf, workflow)
     problems = [p for e in validator.iter_errors(given) for p in _problems(e, given, workflow)]
+    bad = _fields(problems)
+    sound = {k: v for k, v in given.items() if k in workflow.properties and k not in bad}
+    problems += [p for k, v in sound.items() for p in _broken_lines(k, v, workflow.properties[k])]
     return sorted({str(p): p for p in problems}.values(), key=str)
 
 
 def examine(conf: object, workflow: Workflow, check: CrossCheck | None) -> list[Problem]:
     """Give all that is wrong with a request: against the schema, and across the fields that are sound."""
     problems = validate(conf, workflow)
-    bad = {p.field.split(".", 1)[0] for p in problems}
+    bad = _fields(problems)
     if check is None or not isinstance(conf, Mapping) or WHOLE in bad:
         return problems
     sound = {k: v for k, v in conf.items() if k in workflow.properties and k not in bad}
     crossed = check(_filled(_given(sound, workflow), workflow), workflow)
     return problems + [p for p in crossed if p.field not in bad]
+
+
+def _fields(problems: Iterable[Problem]) -> set[str]:
+    return {p.field.split(".", 1)[0] for p in problems}
 
 
 def resolve(
@@ -163,6 +171,20 @@ def _is_text(value: object) -> bool:
     if isinstance(value, Mapping):
         return all(_is_text(k) and _is_text(v) for k, v in value.items())
     return all(map(_is_text, value)) if isinstance(value, list | tuple) else True
+
+
+def _broken_lines(field: str, value: object, schema: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find line breaks outside of multi-line text; a `$` of the schema lets one through at the end."""
+    if isinstance(value, list | tuple):
+        items = schema.get("items", {})
+        for number, one in enumerate(value):
+            yield from _broken_lines(f"{field}.{number}", one, items if isinstance(items, Mapping) else {})
+    elif isinstance(value, str) and schema.get("format") != MULTILINE and not _is_line(value):
+        yield Problem(field, value, describe(schema), "it has to be on one line")
+
+
+def _is_line(text: str) -> bool:
+    return text.splitlines() in ([], [text])
 
 
 def _given(conf: Mapping[str, Any], workflow: Workflow) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from typing import Any
 
 from esap_batch import parameters
 from esap_batch.errors import Problem
-from esap_batch.request import describe
+from esap_batch.request import MULTILINE, describe
 from esap_batch.workflows import Workflow
 
 OTHER = "Other"
 PREFIX = "field."  # of names in the form, so that none is one of the page's own
 YES, NO = "true", "false"
-MULTILINE = "multiline"  # Airflow's form knows this format too
 
 
 @dataclass(frozen=True)
