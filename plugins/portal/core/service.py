@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,7 @@ from esap_batch.workflows import Workflow, load_workflow, workflow_names
 from hooks.settings import config_dir
 from portal.core import jobs, starts
 from portal.core.airflow_api import AirflowApi
+from portal.core.http import MAX_BODY
 from portal.core.jobs import ERROR_OF, LONGEST_LIFETIME, JobView, Wanted
 from portal.core.phases import Phase
 from portal.core.refusals import BadRequest, Conflict, Forbidden, NotFound, Refusal
@@ -276,11 +278,18 @@ def _set_fields(job_id: int, fields: Mapping[str, Any], workflow: Workflow | Non
         if row is None or row.dag_run_id or row.started_at:
             return False
         together = {**row.request, **fields}
-        problems = problems_of(together, workflow) if workflow else []
+        problems = problems_of(together, workflow) if workflow else _too_much(together)
         if wrong := [p for p in problems if p.value is not MISSING]:
             raise BadRequest(wrong)
         row.request, row.fingerprint = together, None
         return True
+
+
+def _too_much(fields: Mapping[str, Any]) -> list[Problem]:
+    """Give the problem of fields that came piece by piece and together are more than one request may be."""
+    size = len(json.dumps(fields, ensure_ascii=False).encode())
+    allowed = f"at most {MAX_BODY} bytes of JSON"
+    return [Problem("size of the parameters", size, allowed, "")] if size > MAX_BODY else []
 
 
 def _note_job(job: JobView) -> None:

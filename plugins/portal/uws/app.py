@@ -302,7 +302,7 @@ async def _change(call: Call, job: JobView, asked: Asked) -> None:
 def _fields(job: JobView, asked: Asked) -> dict[str, Any]:
     """Give fields of a request; those of a job that a worker elsewhere does are for that worker to judge."""
     if job.is_external:
-        return (asked.document or {}) | dict(asked.pairs)
+        return (asked.document or {}) | asked.texts()
     return asked.fields(load_workflow(config_dir(), job.workflow))
 
 

@@ -65,6 +65,14 @@ class Asked:
             raise BadRequest([Problem(name.upper(), given, " or ".join(allowed), "")])
         return given
 
+    def texts(self) -> dict[str, str]:
+        """Give the fields that came as text, where no workflow types them; none may be given twice."""
+        names = [name for name, _ in self.pairs]
+        texts = dict(self.pairs)
+        if twice := sorted(name for name in texts if names.count(name) > 1):
+            raise BadRequest([Problem(n, texts[n], "one value", "it is given more than once") for n in twice])
+        return texts
+
     def fields(self, workflow: Workflow) -> dict[str, Any]:
         """Give the fields of the request, typed as the workflow has them."""
         given, problems = typed(self.pairs, workflow)

@@ -11,7 +11,10 @@ from sqlalchemy.orm import Session
 
 from access import quotas
 from esap_batch.limits import Limits
+from portal.core import external
+from portal.core.http import MAX_BODY
 from portal.core.jobs import JobView
+from portal.core.refusals import BadRequest
 from portal.core.service import Jobs, Order
 from store.tables import Job
 from tests.unit.portal.conftest import user
@@ -37,6 +40,16 @@ def test_deleting_jobs_without_a_run_makes_room_for_others(
     with Session(database) as session:
         assert session.query(Job).count() == 0
     asyncio.run(make())
+
+
+def test_fields_of_a_workers_job_are_together_no_more_than_one_request(alice: Jobs, database: Any) -> None:
+    number = external.create("alice", "external.sum", {"first": "1"}, None, {})
+    half = "x" * (MAX_BODY // 2)
+    asyncio.run(alice.update(number, {"second": half}))
+    asyncio.run(alice.update(number, {"second": half}))  # takes the place of the one before
+    with pytest.raises(BadRequest, match=f"size of the parameters = .*: allowed at most {MAX_BODY} bytes"):
+        asyncio.run(alice.update(number, {"third": half}))
+    assert set(asyncio.run(alice.get(number)).request) == {"first", "second"}
 
 
 def test_fields_that_another_tab_has_set_stay(alice: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,12 @@ def test_a_field_that_repeats_is_a_problem_of_that_field() -> None:
         asked(b'{"n_jobs": 1, "N_JOBS": 2}', JSON).fields(HELLO)
 
 
+def test_fields_that_no_workflow_types_are_given_once_each() -> None:
+    assert asked(b"numbers=1&Numbers=2").texts() == {"numbers": "1", "Numbers": "2"}
+    with pytest.raises(BadRequest, match=r'numbers = "2": allowed one value \(it is given more than once\)'):
+        asked(b"numbers=1&more=3&numbers=2").texts()
+
+
 def test_only_some_kinds_of_bodies_are_read() -> None:
     with pytest.raises(UnsupportedMedia, match="text/xml"):
         asked(b"<a/>", "text/xml")
