@@ -120,7 +120,22 @@ async def accept(jobs: Jobs, offer: SignedOffer, *, start: bool, run_label: str 
         request[FACILITY] = offer.facility
     notes = {"offer": offer.id, FACILITY: offer.facility}
     order = Order(workflow.name, request, run_label=run_label, quote=offer.quote, notes=notes)
-    return await jobs.create(order, start=start)
+    job = await jobs.create(order, start=start)
+    if job.notes.get("offer") != offer.id:
+        there = await run_in_threadpool(_facility_of, job)
+        where = f", at {there}" if there else ""
+        raise Conflict(
+            f"job {job.id} of an equal request is {job.phase}{where}: "
+            f"the offer at {offer.facility} makes no other"
+        )
+    return job
+
+
+def _facility_of(job: JobView) -> str:
+    """Name the facility of a job: that of its run, or what was asked for."""
+    from portal.results.run import read_run
+
+    return str(read_run(job).facility or job.notes.get(FACILITY) or job.request.get(FACILITY) or "")
 
 
 async def job_of(jobs: Jobs, offer: SignedOffer) -> JobView | None:

@@ -64,6 +64,16 @@ def test_accepting_makes_one_job_there(alice: TestClient, bob: TestClient, trigg
     assert alice.get("uws/jobs/").json()["count"] == 1
 
 
+def test_an_offer_makes_no_job_beside_an_equal_one_elsewhere(alice: TestClient, triggered: list[Any]) -> None:
+    first, second, _ = asked(alice)["offers"]
+    standing = alice.post(first["href"], json=update()).json()["job"]
+    refused = alice.post(second["href"], json=update())
+    assert refused.status_code == 409
+    assert f"job {standing['jobId']} of an equal request is QUEUED, at lapalma" in refused.json()["detail"]
+    assert alice.get(second["href"]).json()["phase"] == "OFFERED"
+    assert len(triggered) == 1
+
+
 def test_an_offer_holds_for_an_hour_and_what_was_accepted_stays(
     alice: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
