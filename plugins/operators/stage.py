@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from esap_batch.jobs import InputFile, group_name
-from esap_batch.products import work_lfn
+from esap_batch.products import base_of, is_complete, work_lfn
 from hooks.lake_inputs import ANY_DISK, InputLake
 from hooks.rucio_lake import RucioLake
 from hooks.settings import LAKE_CONNECTION
@@ -110,18 +110,15 @@ class ReleaseInputs(BaseOperator):
         staged, product = ti.xcom_pull(task_ids=self.stage), ti.xcom_pull(task_ids=self.claim)
         document = ti.xcom_pull(task_ids=self.selected, key="document")
         lake = InputLake(RucioLake.from_connection(LAKE_CONNECTION))
-        is_over = product is not None and is_complete(lake.lake, product["dataset"])
+        is_over = product is not None and is_complete(
+            lake.lake.claims(base_of(product["dataset"])), product["made_by"]
+        )
         if staged and staged["rule"]:
             self.log.info("%s", release_rule(lake, staged["rule"], 0 if is_over else self.grace_s))
         references = [document, staged and staged["inputs"]]
         for reference in (r for r in references if r and is_over):
             StorageElement().delete_tree(reference["pfn"].rsplit("/", 1)[0])
             self.log.info("%s deleted", reference["lfn"])
-
-
-def is_complete(lake: RucioLake, dataset: str) -> bool:
-    """Whether a product is published and nothing of it is missing."""
-    return lake.is_published(dataset) and lake.metadata(dataset).get("esap_complete", True) is not False
 
 
 def release_rule(lake: InputLake, rule: str, grace_s: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from esap_batch.jobs import group_name
-from esap_batch.products import Claim
+from esap_batch.products import Claim, base_of, next_generation
 from hooks.backends import facility_named
 from hooks.lake_inputs import ANY_DISK, InputLake, Staging
 from hooks.rucio_lake import RucioLake, RucioSettings
@@ -136,7 +136,6 @@ def release(world: World, monkeypatch: pytest.MonkeyPatch) -> ReleaseInputs:
         return pulled.get((task_ids, key))
 
     monkeypatch.setattr(world.ti, "xcom_pull", pull)
-    monkeypatch.setattr(world.lake, "metadata", lambda _dataset: {}, raising=False)
     world.lake.put_claim(Claim(DATASET, RUN, is_published=False))
     return ReleaseInputs(
         task_id="release_inputs",
@@ -167,14 +166,31 @@ def test_a_run_without_product_keeps_its_inputs_for_another_try(
     assert documents(world) == [True, True]
 
 
-def test_so_does_one_whose_product_lacks_jobs(
-    world: World, calls: Calls, release: ReleaseInputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.lake.datasets[DATASET]["open"] = False
-    monkeypatch.setattr(world.lake, "metadata", lambda _dataset: {"esap_complete": False}, raising=False)
+def test_so_does_one_whose_product_lacks_jobs(world: World, calls: Calls, release: ReleaseInputs) -> None:
+    world.lake.put_claim(Claim(DATASET, RUN, is_published=True, missing=1, jobs=4))
     release.execute(world.context())
     assert calls.made == [("expire", "rule-1", 9)]
     assert documents(world) == [True, True]
+
+
+def test_a_product_that_its_second_generation_has_completed_is_complete(
+    world: World, calls: Calls, release: ReleaseInputs
+) -> None:
+    world.lake.put_claim(Claim(DATASET, RUN, is_published=True, missing=1, jobs=4))
+    following = next_generation(world.lake.claims(base_of(DATASET)))
+    world.lake.put_claim(Claim(following, RUN, is_published=True, missing=0, jobs=4))
+    release.execute(world.context())
+    assert calls.made == [("release", "rule-1")]
+    assert documents(world) == [False, False]
+
+
+def test_a_product_of_another_run_is_judged_by_that_runs_claims(
+    world: World, calls: Calls, release: ReleaseInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.lake.put_claim(Claim(DATASET, "d/other", is_published=True))
+    monkeypatch.setitem(PRODUCT, "made_by", "d/other")
+    release.execute(world.context())
+    assert documents(world) == [False, False]
 
 
 def test_what_is_still_under_way_is_called_off(world: World, calls: Calls, release: ReleaseInputs) -> None:
