@@ -17,7 +17,7 @@ from esap_batch.progress import PROGRESS
 from hooks.errors import BackendUnavailable
 from hooks.settings import config_dir
 from portal.core import offers
-from portal.core.jobs import JobView, Wanted
+from portal.core.jobs import EXTERNAL, JobView, Wanted
 from portal.core.phases import Phase
 from portal.core.refusals import NotFound
 from portal.core.service import Jobs, Order
@@ -214,6 +214,22 @@ def test_who_only_sees_a_job_is_offered_no_changes(http: TestClient, known: dict
     page = http.get("/batch/jobs/7").text
     assert "of bob" in page
     assert 'method="post"' not in page
+
+
+def test_results_of_a_worker_are_shown_as_links_and_text(http: TestClient, known: dict[int, JobView]) -> None:
+    results = [
+        {"key": "map", "value": "https://a.example/map?b=1&c", "size": 2000, "mimeType": "image/fits"},
+        {"key": EVIL, "value": "javascript:alert(1)", "size": None, "mimeType": None},
+        {"key": "sum", "value": EVIL},
+    ]
+    known[7] = view(dag_id=EXTERNAL, dag_run_id=None, workflow="external.sum", notes={"results": results})
+    page = http.get("/batch/jobs/7").text
+    link = "https://a.example/map?b=1&amp;c"
+    assert f'<dt>map</dt><dd><a href="{link}" rel="noopener">{link}</a>' in page
+    assert "2.0 kB" in page
+    assert "<dd>javascript:alert(1)</dd>" in page
+    assert 'href="javascript' not in page
+    assert EVIL not in page
 
 
 def test_a_job_is_shown_although_the_lake_is_away(
