@@ -319,7 +319,7 @@ async def _for_worker(
         names = [key for key, _ in given]
         twice = sorted({key for key in names if names.count(key) > 1})
         raise BadRequest([Problem(key, parameters[key], "one value", "it is given twice") for key in twice])
-    bad = [k for k in references if urlsplit(str(parameters.get(k))).scheme not in ("http", "https")]
+    bad = [k for k in references if not _is_http(parameters.get(k))]
     if bad:
         raise BadRequest(
             [Problem(k, parameters.get(k), "an http address", "it is by reference") for k in bad]
@@ -328,6 +328,13 @@ async def _for_worker(
     owner = mine.user.get_name()
     number = await run_in_threadpool(external.create, owner, type_, parameters, creation.run_label, notes)
     return await (mine.start if creation.start else mine.get)(number)
+
+
+def _is_http(value: Any) -> bool:
+    try:
+        return urlsplit(str(value)).scheme in ("http", "https")
+    except ValueError:  # as of http://[
+        return False
 
 
 def _parameters(sent: Any) -> list[tuple[str, Any, bool]]:

@@ -141,6 +141,8 @@ def test_a_job_that_has_failed_or_was_ended_cannot_be_run_again(alice: TestClien
         ({**parameters(workflow="hello_world"), "phase": "ABORT"}, 400, "phase"),
         ({"parameters": [{"key": "type", "value": "external"}, {"key": "a", "value": "file:///etc/passwd",
           "byReference": True}]}, 400, "a"),
+        ({"parameters": [{"key": "type", "value": "external"}, {"key": "a", "value": "http://[",
+          "byReference": True}]}, 400, "a"),
         ({"parameters": [{"key": "workflow", "value": "hello_world"}, {"key": "message", "value": "http://a",
           "byReference": True}]}, 400, "message"),
     ],
