@@ -34,6 +34,7 @@ DECIDED_HERE = {
     "arguement3": "give CORSIKA's keywords (RUNNR, ERANGE, ...) among the Parameters",
 }
 UNDECIDED = ("", "auto")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?", re.ASCII)
 _TRUTH = {"true": True, "false": False}
 
 
@@ -143,11 +144,10 @@ def _parsed(text: str, schema: Mapping[str, Any]) -> Any:
 
 
 def _number(text: str) -> float:
-    """Read a number as Fortran writes it, also 1.D3 and 1.E3."""
-    try:
-        return float(re.sub(r"[dD]", "e", text))
-    except ValueError:
-        raise ValueError(f"{text} is no number") from None
+    """Read a number as Fortran writes it, also 1.D3 and 1.E3; Python's own reading allows more, as 1_0."""
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"{text} is no number")
+    return float(re.sub(r"[dD]", "e", text))
 
 
 def _whole(text: str) -> int:

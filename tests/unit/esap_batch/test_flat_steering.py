@@ -69,6 +69,13 @@ def test_strings_become_the_typed_request() -> None:
     assert told(FLAT) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "number"), [("12.", 12), ("+.5D1", 5), ("1e3", 1000), ("1.2d+1", 12), ("007", 7)]
+)
+def test_numbers_are_read_as_fortran_writes_them(text: str, number: int) -> None:
+    assert convert(with_parameters(RUNNR=text), WORKFLOW).conf["RUNNR"] == number
+
+
 def test_a_typed_request_is_left_alone() -> None:
     conf = {"NSHOW": 3}
     assert convert(conf, WORKFLOW) == Converted(conf)
@@ -85,6 +92,10 @@ def test_form_fields_may_be_given_as_strings_too() -> None:
         ({"RUNNR": "twelve"}, 'Parameters.RUNNR = "twelve": allowed a whole number from 1 to 999999'),
         ({"RUNNR": "1.5"}, "1.5 is no whole number"),
         ({"RUNNR": 12}, "Parameters.RUNNR = 12: allowed a string"),
+        ({"RUNNR": "1_0"}, "1_0 is no number"),
+        ({"RUNNR": "\u0661\u0662"}, "\u0661\u0662 is no number"),
+        ({"ERANGE": "1.E2 infinity"}, "infinity is no number"),
+        ({"RUNNR": "1.D999"}, "is no whole number"),
         ({"ERANGE": "100"}, "Parameters.ERANGE = [100.0]: allowed two energies in GeV"),
         ({"ERANGE": "100 to 1000"}, "to is no number"),
         ({"THETAP": "0 95"}, "Parameters.THETAP.1 = 95.0: allowed a number from 0 to 89 deg"),
