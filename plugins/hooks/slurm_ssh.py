@@ -16,6 +16,7 @@ from hooks.ssh_program import SshProgram, SshSettings
 # runner itself limits the payload, so SLURM's own limits end only what has gone astray.
 OVERHEAD = {"wall_time_s": 600, "memory_mb": 256}
 PACKAGE = "esap_slurm"
+POLL_TIMEOUT_S = 60.0  # the question comes again, and others wait for the thread
 
 
 class SlurmSsh:
@@ -58,7 +59,8 @@ class SlurmSsh:
 
     def counts(self, groups: Sequence[str]) -> dict[str, JobCounts]:
         """Count submissions by state: one call however many batches and jobs."""
-        found = self._ask("counts", groups=list(groups))
+        question = {"ask": "counts", **self._who, "groups": list(groups)}
+        found = self.site.ask(question, POLL_TIMEOUT_S)
         return {
             group: JobCounts(
                 counted(one["states"]), {stage: Moves(*sums) for stage, sums in one["stages"].items()}

@@ -102,17 +102,20 @@ class SshProgram:
         self._turn = threading.Lock()  # one question at a time on the connection
         self.connections = 0
 
-    def ask(self, question: Mapping[str, Any]) -> Any:
-        """Ask one question; BackendUnavailable, BackendRefused or RefusedForGood when there is no answer."""
+    def ask(self, question: Mapping[str, Any], within: float = ANSWER_TIMEOUT_S) -> Any:
+        """Ask one question; BackendUnavailable, BackendRefused or RefusedForGood when there is no answer.
+
+        `within` so many seconds the site has to say something.
+        """
         import paramiko
 
         text = json.dumps(question).encode()
         try:
             with self._turn:
-                code, said, errors = self._run(text)
+                code, said, errors = self._run(text, within)
                 if code == NO_PROGRAM and not said:
                     self._install()
-                    code, said, errors = self._run(text)
+                    code, said, errors = self._run(text, within)
         except paramiko.BadHostKeyException as error:
             message = "its host key is not the one in its connection: it may be another host that pretends"
             raise self._no(RefusedForGood, message) from error
@@ -167,12 +170,12 @@ class SshProgram:
         self.connections += self._hook.client is not before
         return transport
 
-    def _run(self, text: bytes) -> tuple[int, bytes, bytes]:
+    def _run(self, text: bytes, within: float) -> tuple[int, bytes, bytes]:
         """Run the program with a text; give exit code, output and errors."""
         command = shlex.join([self.settings.python, self._place(file_name(self._package)), "call"])
         channel = self._connected().open_session(timeout=CONNECT_TIMEOUT_S)
         with channel:
-            channel.settimeout(ANSWER_TIMEOUT_S)
+            channel.settimeout(within)
             channel.exec_command(command)
             with suppress(OSError):  # it has ended without reading: what it says then counts
                 channel.sendall(text)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Generic, TypeVar
 
 from esap_batch.metrics import POLLS
 from hooks.metrics import timed
 
 Answer = TypeVar("Answer")
+THREADS = 2  # for a connection, however many users poll there
 
 
 class BulkPoller(Generic[Answer]):
     """Asks one question for all keys that somebody waits for, once per interval.
 
-    `ask` blocks, so it runs in a thread. Its exceptions are answers too: each waiter decides for itself how
-    long it bears with a back end that is down. `what` it asks for and at which `connection` is measured.
+    `ask` blocks, so it runs in a thread of its connection's: one that hangs keeps nobody from news of others.
+    Its exceptions are answers too: each waiter decides for itself how long it bears with a back end that is
+    down. `what` it asks for and at which `connection` is measured.
     """
 
     _standing: ClassVar[dict[Hashable, BulkPoller[Any]]] = {}
@@ -85,11 +90,19 @@ class BulkPoller(Generic[Answer]):
     async def _answer(self, keys: Sequence[str]) -> Mapping[str, Answer] | Exception:
         with timed(POLLS, **self._labels, outcome="silent") as labels:
             try:
-                found = await asyncio.to_thread(self._ask, keys)
+                ask = functools.partial(contextvars.copy_context().run, self._ask, keys)
+                threads = threads_of(self._labels["connection"])
+                found = await asyncio.get_running_loop().run_in_executor(threads, ask)
             except Exception as error:
                 return error
             labels["outcome"] = "ok"
             return found
+
+
+@functools.cache
+def threads_of(connection: str) -> ThreadPoolExecutor:
+    """Give the threads that polls of one connection run in."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"poll {connection}")
 
 
 def _replace(box: asyncio.Queue[Answer], answer: Answer) -> None:

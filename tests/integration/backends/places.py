@@ -134,9 +134,9 @@ class Slurm:
         backend, calls = self.open_at(self.owner), []
         run = backend.site._run
 
-        def counting(text: bytes) -> tuple[int, bytes, bytes]:
+        def counting(text: bytes, within: float) -> tuple[int, bytes, bytes]:
             calls.append(text)
-            return run(text)
+            return run(text, within)
 
         backend.site._run = counting  # type: ignore[method-assign]
         return backend, lambda: len(calls)

@@ -26,7 +26,7 @@ def slurm(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Any:
         at = SshSettings("host", 22, "esap", "ssh-ed25519 AAAA", Path("key"), "work")
         backend = SlurmSsh(at, "alice", Path("runner"), {"account": "esap"}, "SCRATCH")
 
-        def ask(question: dict[str, Any]) -> Any:
+        def ask(question: dict[str, Any], _within: float = 0) -> Any:
             asked.append(question)
             return answer
 

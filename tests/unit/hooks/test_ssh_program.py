@@ -10,6 +10,7 @@ from airflow.sdk import Connection
 
 from hooks.errors import BackendRefused, BackendUnavailable, RefusedForGood
 from hooks.settings import runner_dir
+from hooks.slurm_ssh import SlurmSsh
 from hooks.ssh_program import SshProgram, SshSettings
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS"
@@ -65,7 +66,7 @@ class Scripted(SshProgram):
         super().__init__(at, runner_dir(), "esap_slurm", "esap_runner")
         self.answers, self.installed = list(answers), 0
 
-    def _run(self, text: bytes) -> tuple[int, bytes, bytes]:
+    def _run(self, text: bytes, within: float) -> tuple[int, bytes, bytes]:
         return self.answers.pop(0)
 
     def _install(self) -> None:
@@ -76,6 +77,45 @@ def test_the_program_is_installed_where_it_is_missing() -> None:
     site = Scripted((2, b"", b"can't open file"), (0, b'{"answer": 7}', b""))
     assert site.ask({"ask": "hello"}) == 7
     assert site.installed == 1
+
+
+class Hanging(contextlib.AbstractContextManager["Hanging"]):
+    """A login node that takes commands and says nothing."""
+
+    def __init__(self) -> None:
+        self.limit = 0.0
+
+    def __exit__(self, *_error: object) -> None:
+        """Hang up."""
+
+    def open_session(self, timeout: float) -> Hanging:
+        return self
+
+    def settimeout(self, seconds: float) -> None:
+        self.limit = seconds
+
+    def exec_command(self, command: str) -> None:
+        """Take it."""
+
+    def sendall(self, text: bytes) -> None:
+        """Take it."""
+
+    def shutdown_write(self) -> None:
+        """Take it."""
+
+    def recv(self, _size: int) -> bytes:
+        raise TimeoutError(f"nothing for {self.limit:g} s")
+
+
+@pytest.mark.parametrize(("ask", "limit"), [("counts", 60), ("attempts", 300)])
+def test_a_poll_bears_less_with_a_node_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, ask: str, limit: int
+) -> None:
+    at = SshSettings("host", 22, "esap", HOST_KEY, Path("key"), "work")
+    slurm = SlurmSsh(at, "alice", runner_dir())
+    monkeypatch.setattr(slurm.site, "_connected", Hanging)
+    with pytest.raises(BackendUnavailable, match=f"nothing for {limit} s"):
+        getattr(slurm, ask)("esap-abc")
 
 
 class Disk:

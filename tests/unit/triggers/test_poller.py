@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -98,6 +101,40 @@ def test_a_failure_is_told_to_every_waiter_and_the_poll_goes_on() -> None:
         while isinstance(answer := await anext(answers), Exception):
             pass
         assert answer > 1
+
+    asyncio.run(scenario())
+
+
+def test_a_site_that_hangs_keeps_nobody_from_news_of_others() -> None:
+    let_go = threading.Event()
+
+    def hang(keys: Sequence[str]) -> dict[str, int]:
+        let_go.wait(60)
+        return dict.fromkeys(keys, 0)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(2))
+        hung = [BulkPoller(hang, INTERVAL, connection="hung").answers("a") for _ in range(3)]
+        waiting = [asyncio.ensure_future(anext(answers)) for answers in hung]
+        await asyncio.sleep(INTERVAL)
+        try:
+            async with asyncio.timeout(10):
+                assert await first(BulkPoller(Backend().ask, INTERVAL, connection="well"), "a") == 1
+                assert await asyncio.to_thread(lambda: 7) == 7
+        finally:
+            let_go.set()
+        assert await asyncio.gather(*waiting) == [0, 0, 0]
+
+    asyncio.run(scenario())
+
+
+def test_a_poll_knows_who_asks() -> None:
+    user = contextvars.ContextVar("user", default="")
+
+    async def scenario() -> None:
+        user.set("alice")
+        assert await first(BulkPoller(lambda keys: {"a": len(user.get())}, INTERVAL), "a") == len("alice")
 
     asyncio.run(scenario())
 
