@@ -25,6 +25,7 @@ from portal.pages.web import Visit, Visitor, form_of
 from portal.results.routes import LARGEST_ID
 
 LABEL = "job_name"  # the field that names a run, where a workflow has one
+RUN_ID = "runId"  # which is how clients call it
 CHECK, CREATE, RUN = "check", "create", "run"
 router = APIRouter(prefix="/new", default_response_class=HTMLResponse, tags=["pages"])
 
@@ -107,7 +108,8 @@ async def order(visit: Visitor, workflow: str) -> Response:
             start=action == RUN,
         )
     except BadRequest as refusal:
-        return _form(visit, found, replace(filled, problems=refusal.problems), HTTPStatus.BAD_REQUEST)
+        problems = tuple(replace(p, field=LABEL) if p.field == RUN_ID else p for p in refusal.problems)
+        return _form(visit, found, replace(filled, problems=problems), HTTPStatus.BAD_REQUEST)
     return visit.go(f"/jobs/{made.id}")
 
 

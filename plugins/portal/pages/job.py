@@ -132,11 +132,11 @@ async def destruction(visit: Visitor, job_id: JobId) -> Response:
     form = await visit.form()
     given = str(form.get("destruction", ""))
     try:
-        when = datetime.fromisoformat(given).replace(tzinfo=UTC)
+        when = datetime.fromisoformat(given)
     except ValueError:
         allowed = "a date and time (UTC) as YYYY-MM-DDTHH:MM"
         raise BadRequest([Problem("destruction", given, allowed, "")]) from None
-    await visit.jobs.set_destruction(job_id, when)
+    await visit.jobs.set_destruction(job_id, when if when.tzinfo else when.replace(tzinfo=UTC))
     return visit.go(f"/jobs/{job_id}")
 
 
@@ -224,6 +224,7 @@ def _failed(run: Run, there: Stored) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = [
         {"task": task, **report}
         for task in there.reports
+        if task in places
         for report in read_reports(places[task])
         if report["reason"] != "OK"
     ]

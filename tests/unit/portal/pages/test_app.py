@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -295,6 +296,22 @@ def test_a_filled_form_becomes_a_job(http: TestClient, monkeypatch: pytest.Monke
     assert (order.workflow, order.run_label) == ("hello_world", "first")
 
 
+def test_a_name_that_cannot_be_shown_is_told_at_its_field(
+    http: TestClient, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def quote(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(offers, "quote", quote)
+    token = token_of(http.get("/batch/new/hello_world").text)
+    for name in ("first\nsecond", "first\u200bsecond"):
+        fields = {"token": token, "field.job_name": name, "action": "create"}
+        answer = http.post("/batch/new/hello_world", data=fields)
+        assert answer.status_code == 400
+        assert 'id="e-job_name"' in answer.text
+        assert "runId" not in answer.text
+
+
 def test_it_may_be_created_only(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     _, made = ordered(http, monkeypatch, action="create")
     assert [start for _, start in made] == [False]
@@ -388,6 +405,22 @@ def test_a_date_that_is_none_is_told(http: TestClient, known: dict[int, JobView]
     answer = http.post("/batch/jobs/7/destruction", data={"token": token, "destruction": "tomorrow"})
     assert answer.status_code == 400
     assert "YYYY-MM-DD" in answer.text
+
+
+@pytest.mark.parametrize("given", ["2027-03-01T12:00", "2027-03-01T12:00Z", "2027-03-01T14:00+02:00"])
+def test_a_date_is_in_utc_unless_it_names_its_zone(
+    http: TestClient, known: dict[int, JobView], monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    known[7] = view()
+    told: list[datetime] = []
+
+    async def set_destruction(_self: Jobs, _number: int, when: datetime) -> None:
+        told.append(when)
+
+    monkeypatch.setattr(Jobs, "set_destruction", set_destruction)
+    token = token_of(http.get("/batch/jobs/7").text)
+    http.post("/batch/jobs/7/destruction", data={"token": token, "destruction": given})
+    assert told == [datetime(2027, 3, 1, 12, tzinfo=UTC)]
 
 
 def test_a_running_job_is_shown_anew_without_script(http: TestClient, known: dict[int, JobView]) -> None:
