@@ -145,8 +145,8 @@ async def reports(found: Asked, task: Name) -> Response:
     run = await found.run()
     if task not in (await found.stored(run)).reports:
         raise found.nothing(f"kept reports of task {task!r}")
-    pfn = (await run_in_threadpool(report_places, run))[task]
-    if StorageElement().size(pfn) is None:
+    pfn = (await run_in_threadpool(report_places, run)).get(task)  # what is stored is remembered for a while
+    if pfn is None or await run_in_threadpool(StorageElement().size, pfn) is None:
         raise found.nothing(f"reports of task {task!r} any more")
     name = f"{task}.reports.json"
     return Streamed(
