@@ -11,7 +11,7 @@ from .description import load_batch, select_job, write_files
 from .execution import Execution
 from .images import is_unpacked
 from .limits import Watched, is_disk_full
-from .logs import PAYLOAD_LOG, say, tail_of, utc_now
+from .logs import PAYLOAD_LOG, say, show, tail_of, utc_now
 from .reasons import EXIT_CODES, JobError, Json
 from .reports import REPORT, empty_report, keep_space, write_report
 from .rules import LIMIT_RULES
@@ -159,7 +159,7 @@ class Job:
             cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
         )
         if self.report["payload_log_tail"]:
-            print(self.report["payload_log_tail"], flush=True)
+            show(self.report["payload_log_tail"])
         say(f"{reason} ({EXIT_CODES[reason]}): {message}")
         try:
             write_report(self.report)
