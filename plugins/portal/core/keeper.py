@@ -127,7 +127,7 @@ def _write(session: Session, job: Any, moment: datetime, why: str, *, is_destroy
         job.archived_at = moment
     else:
         job.aborted_at = moment  # also where an earlier one was followed by another try
-        job.notes = {k: v for k, v in job.notes.items() if k not in (ERROR_OF, "fatal")}
+        job.notes = {k: v for k, v in (job.notes or {}).items() if k not in (ERROR_OF, "fatal")}
         job.error = f"The job was ended: {why} ({job.execution_duration} s)."
     session.flush()
 

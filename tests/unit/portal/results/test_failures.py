@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.models.dagrun import DagRun
+from airflow.utils.state import DagRunState
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -77,7 +78,8 @@ class Run:
             id=7, owner="alice", workflow="hello_world", request={}, dag_id="hello_world", dag_run_id="r",
             created_at=MOMENT, started_at=MOMENT, destruction=MOMENT + timedelta(days=9999), notes={},
         )  # fmt: skip
-        run = DagRun(dag_id="hello_world", run_id="r", run_type="manual", state="running", run_after=MOMENT)
+        running = DagRunState.RUNNING
+        run = DagRun(dag_id="hello_world", run_id="r", run_type="manual", state=running, run_after=MOMENT)
         with Session(database) as session, session.begin():
             session.add_all([job, run])
 
