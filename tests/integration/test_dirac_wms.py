@@ -142,7 +142,7 @@ def test_jobs_are_killed_although_a_nodes_clock_is_ahead(alice: DiracWms) -> Non
     ids = [a.job_id for a in alice.submit(batch, firsts(2))]
     later = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
     told = {later: {"Status": "Waiting", "MinorStatus": "by a clock that is ahead"}}
-    alice._client.jobs.set_job_statuses({ids[0]: told})
+    alice._client.jobs.set_job_statuses({ids[0]: told})  # type: ignore[dict-item]
     assert alice.cancel(batch.group) == 2
     assert alice.counts([batch.group])[batch.group] == {JobState.CANCELLED: 2}
 
