@@ -105,7 +105,6 @@ def connections(layout: Layout) -> dict[str, object]:
             "conn_type": "diracx",
             "host": diracx.url(layout),
             "extra": {
-                "vo": diracx.VO,
                 "credentials_dir": str(layout.diracx_credentials),
                 "poll_interval": 1.0,
             },

@@ -57,7 +57,7 @@ def test_connections_and_passwords_are_private(layout: Layout) -> None:
     assert connections.stat().st_mode & 0o777 == 0o600
     assert layout.passwords_file.stat().st_mode & 0o777 == 0o600
     content = json.loads(connections.read_text())
-    assert content["dirac_local"]["extra"]["vo"] == "ctao"
+    assert content["dirac_local"]["extra"]["poll_interval"] == 1.0
     lake = {"account": "esap", "auth_type": "userpass", "poll_interval": 1.0}
     assert content["rucio_lake"]["extra"] == lake
     assert set(json.loads(layout.passwords_file.read_text())) == set(USERS)
