@@ -10,7 +10,7 @@ import pytest
 
 from localgrid.airflow_api import ENDED
 from tests.deploy.deployment import Deployment
-from tests.deploy.test_deployment import DAG
+from tests.deploy.test_deployment import DAG, SLOW, product
 from tests.unit.test_monitoring import NAME, expressions, panels, rules
 
 PROMETHEUS = "http://127.0.0.1:9090/api/v1"
@@ -51,8 +51,13 @@ def states() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def run(grown: Deployment, made_there: str, wait_for: Wait) -> str:
-    """Let the facilities be checked and housekeeping say what it would do, after a product was made."""
-    carol = grown.api("carol")
+    """Let the facilities be checked and housekeeping say what it would do, after a product was made.
+
+    A job lasts longer than what lies between two looks of Prometheus: quick ones may be over before it sees them.
+    """
+    alice, carol = grown.api("alice"), grown.api("carol")
+    slow = {"n_jobs": 1, "message": "seen at work", "behaviour": "slow", "duration_s": 45}
+    seen = str(alice.trigger(SLOW, slow).json()["dag_run_id"])
     others = {}
     for dag, conf in (("facilities_check", {}), ("housekeeping", {"dry_run": True})):
         answer = carol.trigger(dag, conf)
@@ -61,6 +66,7 @@ def run(grown: Deployment, made_there: str, wait_for: Wait) -> str:
     assert grown.http(carol.token).get(f"/uws/{DAG}/jobs").status_code == 200
     wait_for(lambda: all(carol.run(dag, one)["state"] in ENDED for dag, one in others.items()), 300)
     assert {carol.run(dag, one)["state"] for dag, one in others.items()} == {"success"}
+    product(alice, seen, wait_for, SLOW)
     return made_there
 
 
