@@ -53,7 +53,7 @@ def states() -> dict[str, str]:
 def run(grown: Deployment, made_there: str, wait_for: Wait) -> str:
     """Let the facilities be checked and housekeeping say what it would do, after a product was made.
 
-    A job lasts longer than what lies between two looks of Prometheus: quick ones may be over before it sees them.
+    One job lasts longer than what lies between two looks of Prometheus, which may not see quick ones.
     """
     alice, carol = grown.api("alice"), grown.api("carol")
     slow = {"n_jobs": 1, "message": "seen at work", "behaviour": "slow", "duration_s": 45}
