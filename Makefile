@@ -37,10 +37,10 @@ test: ## all tests
 
 test-below: # beside those of the workflows, which wait more than they work
 	@$(PYTHON) -m pytest -n 2 --dist loadgroup tests/unit
-	@$(PYTHON) -m pytest tests/integration tests/e2e/portal $(BELOW)
+	@$(PYTHON) -m pytest --durations 15 tests/integration tests/e2e/portal $(BELOW)
 
 test-workflows:
-	@ESAP_TEST_GRID_NAME=workflows $(PYTHON) -m pytest tests/e2e/workflows $(addprefix --ignore=,$(BELOW))
+	@ESAP_TEST_GRID_NAME=workflows $(PYTHON) -m pytest --durations 15 tests/e2e/workflows $(addprefix --ignore=,$(BELOW))
 
 test-unit: ## the fast ones
 	@localgrid/bootstrap.sh ska root testdata
