@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 LIFETIME = timedelta(days=30)  # of a job whose client asks for nothing else
 LONGEST_LIFETIME = timedelta(days=365)
 STANDING = (Phase.QUEUED, Phase.EXECUTING, Phase.HELD, Phase.SUSPENDED, Phase.UNKNOWN, Phase.COMPLETED)
-ERROR_OF = (
-    "error_of"  # note: the end of the run that the kept error is about, which may be cleared and end anew
-)
+# The note that tells which end of the run the kept error is about: a run may be cleared and end anew.
+ERROR_OF = "error_of"
 EXTERNAL = ""  # DAG of a job that a worker outside of Airflow does
 Owners = Collection[str] | None  # whose jobs a caller may see; None for everybody's
 
