@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from esap_batch.errors import Problem
 from esap_batch.text import is_printable
 from portal.core.refusals import BadRequest
 
@@ -42,6 +44,15 @@ def read_object(raw: bytes, where: str = "body of the request") -> dict[str, Any
     if not isinstance(document, dict):
         raise BadRequest(f"{where}: allowed is a JSON object")
     return document
+
+
+def fields_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Give fields by name; BadRequest names those that are given more than once."""
+    names = [name for name, _ in pairs]
+    fields = dict(pairs)
+    if twice := sorted(name for name in fields if names.count(name) > 1):
+        raise BadRequest([Problem(n, fields[n], "one value", "it is given more than once") for n in twice])
+    return fields
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from esap_batch.text import is_printable
 from portal.core import external, jobs, offers, steering
 from portal.core.addresses import public_base
 from portal.core.bodies import FORM_TYPES, JSON_TYPE, read_fields, require_media
-from portal.core.documents import read_json, read_object
+from portal.core.documents import fields_once, read_json, read_object
 from portal.core.jobs import JobView, Wanted
 from portal.core.phases import Phase
 from portal.core.refusals import BadRequest
@@ -314,11 +314,7 @@ async def _create(mine: Jobs, workflow: str, request: Mapping[str, Any], creatio
 async def _for_worker(
     mine: Jobs, type_: str, given: Sequence[tuple[str, Any]], references: Sequence[str], creation: Creation
 ) -> JobView:
-    parameters = dict(given)
-    if len(parameters) < len(given):
-        names = [key for key, _ in given]
-        twice = sorted({key for key in names if names.count(key) > 1})
-        raise BadRequest([Problem(key, parameters[key], "one value", "it is given twice") for key in twice])
+    parameters = fields_once(given)
     bad = [k for k in references if not _is_http(parameters.get(k))]
     if bad:
         raise BadRequest(

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from esap_batch.errors import Problem
 from esap_batch.parameters import field_of, text, typed
-from portal.core.documents import read_object
+from portal.core.documents import fields_once, read_object
 from portal.core.http import MAX_BODY
 from portal.core.refusals import BadRequest, UnsupportedMedia
 from portal.uws.values import duration, moment
@@ -67,11 +67,7 @@ class Asked:
 
     def texts(self) -> dict[str, str]:
         """Give the fields that came as text, where no workflow types them; none may be given twice."""
-        names = [name for name, _ in self.pairs]
-        texts = dict(self.pairs)
-        if twice := sorted(name for name in texts if names.count(name) > 1):
-            raise BadRequest([Problem(n, texts[n], "one value", "it is given more than once") for n in twice])
-        return texts
+        return fields_once(self.pairs)
 
     def fields(self, workflow: Workflow) -> dict[str, Any]:
         """Give the fields of the request, typed as the workflow has them."""
